@@ -9,8 +9,8 @@ import pytest
 
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.sample import Host, Tick
-from vllm_studio_tui.domain.series import HostSeries
-from vllm_studio_tui.domain.timeline import Take
+from vllm_studio_tui.domain.series import HostSeries, RunSeries
+from vllm_studio_tui.domain.timeline import RangeFigures, Take
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.timeline import Timeline
 
@@ -37,6 +37,15 @@ class Store:
     ) -> dict[str, list[float | None]]:
         self.asked.append((since, until, columns))
         return {name: [7.0] * columns for name in names}
+
+    def figures(self, names: Sequence[str], since: float, until: float) -> dict[str, RangeFigures]:
+        return {name: RangeFigures(7.0, 7.0, 7.0, 1.0) for name in names}
+
+    def names(self) -> list[str]:
+        return ["host/cpu", "gpu/x/util"]
+
+    def runs_of(self, recipe_id: str) -> list[str]:
+        return []
 
 
 def test_what_is_in_memory_is_answered_from_it_and_what_is_older_from_what_is_kept() -> None:
@@ -90,5 +99,39 @@ def test_a_time_that_is_none_has_no_values(since: float, until: float, columns: 
 
 def test_the_mean_of_a_range_is_of_its_samples() -> None:
     line = Timeline(lambda: watched(9_000.0, 10_000.0), clock=lambda: 10_000.0)
-    assert line.mean(CPU, 9_499.5, 9_599.5) == pytest.approx(1.09)
+    assert line.mean(CPU, 9_499.0, 9_599.0) == pytest.approx(1.09)
     assert line.mean("run/none/out", 9_500.0, 9_600.0) is None
+
+
+class Runs(Store):
+    """Kept samples of two runs of one recipe."""
+
+    def over(
+        self, names: Sequence[str], since: float, until: float, columns: int, *, take: Take = "mean"
+    ) -> dict[str, list[float | None]]:
+        halves = columns // 2
+        made: dict[str, list[float | None]] = {}
+        for name in names:
+            value = 3.0 if "/out" in name else 0.5
+            first: list[float | None] = [value] * halves
+            made[name] = first + [None] * halves if "/r1/" in name else [None] * (halves - 1) + [value] * (halves + 1)
+        return made
+
+    def runs_of(self, recipe_id: str) -> list[str]:
+        return ["r1"] if recipe_id == "qwen" else []
+
+
+def test_the_runs_of_a_recipe_are_one_series() -> None:
+    line = Timeline(
+        lambda: None, Runs(), recipes=lambda: {"r1": "qwen", "r2": "qwen", "r3": "other"}, clock=lambda: 1e4
+    )
+    assert line.runs_of("qwen") == ["r1", "r2"]
+    name = RunSeries.OUTPUT.of_recipe("qwen")
+    assert line.over([name, RunSeries.OUTPUT.of("r1")], 0.0, 60.0, 6) == {
+        name: [3.0, 3.0, 6.0, 3.0, 3.0, 3.0],
+        RunSeries.OUTPUT.of("r1"): [3.0, 3.0, 3.0, None, None, None],
+    }
+    latency = RunSeries.TTFT.of_recipe("qwen")
+    assert line.over([latency], 0.0, 60.0, 6)[latency] == [0.5] * 6
+    assert line.over([RunSeries.TTFT.of_recipe("none")], 0.0, 60.0, 6) == {RunSeries.TTFT.of_recipe("none"): [None] * 6}
+    assert line.figures([name], 0.0, 60.0)[name].max == 6.0

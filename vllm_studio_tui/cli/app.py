@@ -28,6 +28,7 @@ NOUNS = (
     "status",
     "logs",
     "monitor",
+    "timeline",
     "chat",
     "chats",
     "attach",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,9 @@ from vllm_studio_tui.remote.sampler import RemoteSampler
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.remote.address import Address
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.protocols import StudioApi
+    from vllm_studio_tui.services.watching.timeline import Timeline
 
 
 class RemoteService:
@@ -82,6 +84,24 @@ class RemoteStudio(RemoteService):
     @once_property
     def sampler(self) -> RemoteSampler:
         return RemoteSampler(self._client, self.bus, self._reconnect)
+
+    @once_property
+    def timeline(self) -> Timeline:
+        """Samples that came here, and before these what the studio there keeps."""
+        from vllm_studio_tui.services.watching.sample_keeper import recipes_of
+        from vllm_studio_tui.services.watching.timeline import Timeline
+
+        def runs() -> Iterable[RunView]:
+            latest = self.sampler.latest if "sampler" in self.__dict__ else None
+            return latest.every if latest is not None else ()
+
+        there = RemoteService(self._client, "timeline")
+        return Timeline(
+            lambda: self.sampler.history if "sampler" in self.__dict__ else None,
+            there,
+            record=there,
+            recipes=lambda: recipes_of(runs()),
+        )
 
     def interrupt_answers(self, signal_name: str) -> None:
         """Do nothing: the streams of this program end with it, and what came is kept there."""

@@ -23,6 +23,7 @@ from vllm_studio_tui.store.schema import (
     RUN_LEDGER,
     SERVING,
     TABLES,
+    TIMELINE,
 )
 
 migrations = Migrations(MIGRATION_SET)
@@ -116,6 +117,13 @@ def chat_pictures(db: Tables) -> None:
 def memory_reports(db: Tables) -> None:
     """Add what engines said of their memory when they started."""
     for statement in MEMORY_REPORTS:
+        db.execute(statement)
+
+
+@migrations(name="0012_timeline")
+def timeline(db: Tables) -> None:
+    """Add pinned moments, and an index of the moves of runs by time."""
+    for statement in TIMELINE:
         db.execute(statement)
 
 

@@ -20,6 +20,7 @@ MIGRATIONS = (
     "0009_chat_imports",
     "0010_chat_pictures",
     "0011_memory_reports",
+    "0012_timeline",
     "0013_benchmarks",
 )
 
@@ -213,6 +214,14 @@ MEMORY_REPORTS = (
     "CREATE INDEX memory_reports_backend ON memory_reports (backend, at)",
 )
 
+#: Moments that somebody pinned, and the moves of runs by time. Samples lie in a database of their own: the table that
+#: was made for them never had a row.
+TIMELINE = (
+    "CREATE TABLE pins (id INTEGER PRIMARY KEY, at REAL NOT NULL, note TEXT NOT NULL DEFAULT '', made_at REAL)",
+    "CREATE INDEX run_moves ON run_readings (at) WHERE kind IN ('spawn', 'move')",
+    "DROP TABLE IF EXISTS samples",
+)
+
 #: Benchmarks: `data` is a `domain.bench.BenchResult` as JSON; of each request of a step what was measured, column by
 #: column, as JSON.
 BENCHMARKS = (
@@ -239,5 +248,6 @@ EMPTY = (
     *CHAT_IMPORTS,
     *CHAT_PICTURES,
     *MEMORY_REPORTS,
+    *TIMELINE,
     *BENCHMARKS,
 )

@@ -192,6 +192,23 @@ class History:
                 return [None] * count
             return series.coarse.columns(since, width, count, hold=COARSE_SECONDS * 1.5, take=TAKES[take])
 
+    def names(self) -> list[str]:
+        """Return the names of all series in memory."""
+        with self._lock:
+            return sorted(self._series)
+
+    def samples(self, name: str, since: float, until: float) -> list[float]:
+        """Return the known samples of a series after a moment, up to another, that are in memory."""
+        with self._lock:
+            series = self._series.get(name)
+            found = series.fine.since(since) if series is not None else []
+        return [value for at, value in found if since < at <= until and value is not None]
+
+    @property
+    def every(self) -> float:
+        """Return the seconds from one sample to the next."""
+        return self._every
+
     def newest(self, since: float) -> dict[str, list[tuple[float, float | None]]]:
         """Return by series the samples after a moment, oldest first, of those that had one."""
         with self._lock:

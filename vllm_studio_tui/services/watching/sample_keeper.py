@@ -12,7 +12,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
@@ -24,6 +24,7 @@ from vllm_studio_tui.services.watching.history import FINE_SECONDS, History
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.store.sample_writer import SampleWriter
 
 #: Seconds from one writing to the next.
@@ -39,6 +40,11 @@ _log = logging.getLogger(__name__)
 def samples_file(places: Places) -> Path:
     """Return where the samples of this machine are kept; those of simulated GPUs lie beside them."""
     return places.samples.with_name("simulated.db") if simulated() else places.samples
+
+
+def recipes_of(runs: Iterable[RunView]) -> dict[str, str]:
+    """Return the recipe of each of these runs."""
+    return {run.run_id: run.recipe_id for run in runs if run.recipe_id}
 
 
 class SampleKeeper:

@@ -28,7 +28,7 @@ from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.foreign import ForeignEngines
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.process_load import ProcessLoad
-from vllm_studio_tui.services.watching.sample_keeper import SampleKeeper
+from vllm_studio_tui.services.watching.sample_keeper import SampleKeeper, recipes_of
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 __all__ = ["Sampler", "Snapshot"]
@@ -79,7 +79,7 @@ class Sampler:
         self._gpus_seen = False
         self.history = History(every)
         self.latest: Snapshot | None = None
-        self.keeper = SampleKeeper(places, self.history, self._recipes)
+        self.keeper = SampleKeeper(places, self.history, lambda: recipes_of(self.latest.every if self.latest else ()))
         #: Whether what the simulation did before is still to be put into the history.
         self._behind = simulated()
 
@@ -111,11 +111,6 @@ class Sampler:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._gpus.close()
         self.keeper.close()
-
-    def _recipes(self) -> dict[str, str]:
-        """Return the recipe of each run that is known."""
-        latest = self.latest
-        return {run.run_id: run.recipe_id for run in latest.every if run.recipe_id} if latest is not None else {}
 
     def _run(self) -> None:
         while not self._stopped:

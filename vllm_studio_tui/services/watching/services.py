@@ -9,6 +9,7 @@ from vllm_studio_tui.services.opened import Opened
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.gpus import GpuReport
+    from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.processes import Processes
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -27,14 +28,25 @@ class WatchingServices(Opened):
 
     @once_property
     def timeline(self) -> Timeline:
-        from vllm_studio_tui.services.watching.sample_keeper import samples_file
+        from vllm_studio_tui.services.launching.upkeep import Upkeep
+        from vllm_studio_tui.services.watching.happened import Happened
+        from vllm_studio_tui.services.watching.sample_keeper import recipes_of, samples_file
         from vllm_studio_tui.services.watching.timeline import Timeline
         from vllm_studio_tui.store.sample_reader import SampleReader
 
         return Timeline(
             lambda: self.sampler.history if "sampler" in self.__dict__ else None,
             SampleReader(samples_file(self.places)),
+            record=Happened(
+                lambda: self.db, Upkeep(self.places, lambda: self.settings, lambda: self.db).fold, self._seen
+            ),
+            recipes=lambda: recipes_of(self._seen()),
         )
+
+    def _seen(self) -> tuple[RunView, ...]:
+        """Return the runs as the latest sample saw them; none where nothing samples."""
+        latest = self.latest_sample
+        return latest.every if latest is not None else ()
 
     @once_property
     def processes(self) -> Processes:
