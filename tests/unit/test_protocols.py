@@ -26,6 +26,9 @@ VALUES: Mapping[str, set[str]] = {
     "runs.not_ready": set(),
     "runs.unhealthy": set(),
     "runs.find": {"pick_run"},
+    "runs.gpu_words": set(),
+    "runs.state_marks": set(),
+    "runs.one_line": {"NEEDS", "OF_A_KIND", "Parts", "counts", "happened_at", "one_line"},
     "runs.read": {"RunView"},
     "services.chat.answer": set(),
     "services.chat.answers": set(),
@@ -90,7 +93,9 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
     "cli.serve": ({"services.serving.here"}, "has this machine's studio served"),
-    "cli.status": ({"runs.read"}, "`status --json` is answered before a studio is imported"),
+    "cli.status": (
+        {"probes.gpu.nvml", "runs.one_line", "runs.read"}, "`--json` and `--line` are answered before a studio is imported"
+    ),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
     "tui.flows.machine": (
         {"models.demo.model", "models.local"}, "looks at this machine"
