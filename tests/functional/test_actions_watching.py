@@ -12,6 +12,7 @@ from tests.functional.acting import Scene, asked, at, cursor, editor, fill_in, h
 from tests.functional.stage import NOW, Staged, snapshot, staged
 from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.domain.usage import CompletedRequest
+from vllm_studio_tui.domain.why import Why
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
@@ -55,7 +56,24 @@ async def the_failed_run(stage: Staged) -> None:
     await stage.until(lambda: "root cause line" in stage.text(), "its cause is known")
 
 
-monitor = Scene("monitor", place="monitor")
+class Slow:
+    """Every run was slow at every moment; fp8 would help."""
+
+    def slow(self, run_id: str, at: float | None = None) -> Why:
+        moment = NOW if at is None else at
+        return Why(
+            "kv-preempt", "The KV cache was full, and prompts were computed twice.", True, run_id, "qwen3-32b", moment,
+            moment - 65, moment + 65, (moment - 700, moment - 100),
+            ("KV 98% for 62 s: 21 were preempted.", "31 requests waited, the longest 14.2 s."),
+            ("power 590 of 700 W a GPU",), (), "Make more room.", {"kv_cache_dtype": "fp8"}, "fp8 cache: more room",
+        )  # fmt: skip
+
+
+def slowed(studio: Studio) -> None:
+    studio.__dict__["why"] = Slow()
+
+
+monitor = Scene("monitor", place="monitor", prepare=slowed)
 usage = Scene("usage", place="usage", prepare=used)
 logs = Scene("logs", place="logs", begin=the_long_log, shown=with_a_long_log)
 failed = Scene("failed", place="logs", begin=the_failed_run)
@@ -125,6 +143,38 @@ async def _mark(stage: Staged) -> None:
     await shows(stage, "marked 14:31:")
     await stage.press("space")
     await hides(stage, "marked")
+    await stage.press("escape")
+
+
+@monitor.scenario("monitor.why", "monitor.fix")
+async def _why_slow(stage: Staged) -> None:
+    await cursor(stage, "#monitor-canvas", "run:qwen3-32b-1")
+    await stage.press("left", "left", "left", "w")
+    for words in (
+        "Why slow at 14:31?",
+        "computed twice",
+        "KV 98% for 62 s",
+        "not it: power",
+        "rule kv-preempt",
+        "2m10s",
+    ):
+        await shows(stage, words)
+    await shows(stage, "f fp8 cache: more room")
+    await stage.press("f")
+    await shows(stage, "kv_cache_dtype")
+    await shows(stage, "+ kv_cache_dtype")
+    await stage.press("escape")
+    await stage.press("escape")
+    await hides(stage, "Why slow at")
+    # Of a failed run the same keys lead to its cause and its fix.
+    await stage.press("escape")
+    await cursor(stage, "#monitor-canvas", f"run:{FAILED}")
+    await stage.press("w")
+    await at(stage, "run", "llama-3.3-70b")
+    await stage.press("escape")
+    await at(stage, "monitor", "ENGINES")
+    await stage.press("f")
+    await shows(stage, "18416")
     await stage.press("escape")
 
 

@@ -46,6 +46,7 @@ from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.models.place import ModelsPlace
+from vllm_studio_tui.tui.screens.monitor.place import Monitor
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
@@ -231,6 +232,11 @@ async def on_the_page_of_a_new_recipe(stage: Staged) -> None:
 
 
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
+async def on_a_failed_run_of_the_monitor(stage: Staged) -> None:
+    await cursor(stage, "#monitor-canvas", "run:llama-3.3-70b-1")
+    await stage.press("f")
+
+
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "dashboard": ("dashboard", Dashboard, on_every_run),
     "recipes": ("recipes", RecipesPlace, on_every_recipe),
@@ -247,6 +253,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "logs": ("logs", LogsPlace, on_the_log_of_a_failed_run),
     "models": ("models", ModelsPlace, on_models_and_downloads),
     "create": ("dashboard", CreatePage, on_the_page_of_a_new_recipe),
+    "monitor": ("monitor", Monitor, on_a_failed_run_of_the_monitor),
 }
 
 

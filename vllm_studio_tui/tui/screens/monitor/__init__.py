@@ -29,6 +29,10 @@ SCREEN = Screen(
         Action("monitor.zoom-in", "plus,equals_sign", "zoom", "Shorter time", footer="+ -"),
         Action("monitor.zoom-out", "minus", "", "Longer time, up to 30 days"),
         Action("monitor.mark", "space", "mark", "Mark the moment, which holds the picture; two marks are compared"),
+        Action("monitor.why", "w", "why", "Why the run was slow at the moment, in sentences with numbers"),
+        Action(
+            "monitor.fix", "f", "fix", "Show what would help as a diff: of a slow run, of a failed one", writes=True
+        ),
         Action("monitor.previous-stop", "left_square_bracket", "", "The event before"),
         Action("monitor.next-stop", "right_square_bracket", "", "The next event"),
         Action(

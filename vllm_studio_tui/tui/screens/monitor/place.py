@@ -11,10 +11,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
 
+from vllm_studio_tui.domain.run import ANSWERING, State
+from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.watching.panels import Panels, panels_of_packages
 from vllm_studio_tui.tui.flows.run_facts import Facts, by_trouble
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
@@ -24,6 +27,8 @@ from vllm_studio_tui.tui.screens.monitor.lanes import Happening
 from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.screens.monitor.picture import Picture, happenings, stops
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
+from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change
+from vllm_studio_tui.tui.screens.monitor.why_rows import why_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: What is done on the time axis.
@@ -55,6 +60,10 @@ class Monitor(Place):
     @cached_property
     def _data(self) -> LaneData:
         return LaneData(self.shell, self.update_place)
+
+    @cached_property
+    def _why(self) -> WhyBox:
+        return WhyBox(self.shell, self._again)
 
     def compose(self) -> ComposeResult:
         yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
@@ -92,6 +101,12 @@ class Monitor(Place):
             return (lines if size == Size.LINE else strip)(snapshot, facts, glyphs, width, height, time.time())
         picture = Picture(snapshot, facts, self._time, self._data, glyphs, size, snapshot.tick.at)
         self._events = picture.events = happenings(snapshot, glyphs)
+        if self._why.open:
+            box, now = self._why, snapshot.tick.at
+            box.ask(box.run_id, box.name, self._time.cursor, now)  # the box follows the moment
+            keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
+            picture.box = why_rows(box.why, box.name, box.at, now, width, size, keys)
+            picture.before = box.before
         rows = picture.top(width, height)
         room = height - len(rows)
         if self._view == PROCESSES:
@@ -105,6 +120,10 @@ class Monitor(Place):
     def possible(self, name: str) -> bool:
         if name in ON_THE_AXIS and (self._view != CHARTS or self.size_class <= Size.STRIP):
             return False  # there is no time axis to move on
+        if name == "fix":
+            return bool(self._why.open and self._why.why and self._why.why.changes) or self._failed() is not None
+        if name == "why":
+            return self.size_class > Size.STRIP and self._asked_about() is not None
         return name != "open" or self._chosen_run() is not None or self._chosen_process() is not None
 
     def labelled(self, action: Action) -> Action:
@@ -144,7 +163,7 @@ class Monitor(Place):
         self.shell.update_frame()
 
     def escape_word(self) -> str:
-        return "now" if self._time.touched else ""
+        return "close" if self._why.open else "now" if self._time.touched else ""
 
     def action_open(self) -> None:
         if (run_id := self._chosen_run()) is not None:
@@ -155,6 +174,10 @@ class Monitor(Place):
             self.shell.push_screen(Pages(partial(paint.details, process)))
 
     def escape(self) -> bool:
+        if self._why.open:
+            self._why.close()
+            self._again()
+            return True
         if self._time.touched:
             self._time.to_now()
             self._again()
@@ -184,6 +207,45 @@ class Monitor(Place):
     def action_mark(self) -> None:
         self._time.mark()
         self._again()
+
+    def _asked_about(self) -> RunView | None:
+        """Return the run that `why` is for: that under the cursor, else the first; at a moment one that answers."""
+        runs = self.snapshot.runs if self.snapshot is not None else ()
+        chosen = self._chosen_run()
+        here = next((run for run in runs if run.run_id == chosen), None)
+        if here is not None and (here.state in ANSWERING or self._time.cursor is None):
+            return here
+        return next((run for run in runs if run.state in ANSWERING), None)
+
+    def _failed(self) -> RunView | None:
+        """Return the run under the cursor, if it failed: `fix` is for its failure then."""
+        runs, chosen = self.snapshot.runs if self.snapshot is not None else (), self._chosen_run()
+        return next((run for run in runs if run.run_id == chosen and run.state is State.FAILED), None)
+
+    def action_why(self) -> None:
+        if self._why.open and self._why.run_id == getattr(self._asked_about(), "run_id", ""):
+            self._why.close()
+            self._again()
+        elif (run := self._asked_about()) is not None and self.snapshot is not None:
+            if run.state not in ANSWERING:  # its page tells why it failed, or what it waits for
+                self.shell.open_run(run.run_id)
+                return
+            self._why.ask(run.run_id, run.name, self._time.cursor, self.snapshot.tick.at)
+            self._again()
+
+    def action_fix(self) -> None:
+        why = self._why.why
+        if self._why.open and why is not None and why.changes:
+            run = next(
+                (one for one in (self.snapshot.runs if self.snapshot is not None else ()) if one.run_id == why.run_id),
+                None,
+            )
+            if run is not None:
+                self.shell.spawn(show_change(self.shell, why, run.recipe_id))
+        elif (run := self._failed()) is not None:
+            from vllm_studio_tui.tui.flows.fixing import fix
+
+            self.shell.spawn(fix(self.shell, run))
 
     def action_previous_stop(self) -> None:
         self._to_stop(-1)
