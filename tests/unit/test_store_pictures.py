@@ -148,7 +148,7 @@ def before(path: Path, images: list[str | None]) -> None:
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.execute("DROP TABLE chat_pictures")
         old.execute("DROP INDEX chat_messages_with_pictures")
-        for later in ("memory_reports", "benchmark_requests", "benchmarks"):
+        for later in ("memory_reports", "benchmark_requests", "benchmarks", "alerts"):
             old.execute(f"DROP TABLE {later}")
         old.execute("DELETE FROM _sqlite_migrations WHERE name >= '0010'")
         for at, text in enumerate(images, 1):

@@ -36,6 +36,8 @@ NOUNS = (
     "lab",
     "gpus",
     "metrics",
+    "why",
+    "alerts",
     "usage",
     "requests",
     "keys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -187,3 +187,40 @@ def _host(name: str, entry: object) -> object:
 
 
 Hosts = Annotated[dict[str, Host], BeforeValidator(_hosts)]
+
+
+class AlertSetting(BaseModel):
+    """An alert, as the settings have it; see `services.alerts.rules`.
+
+    Attributes:
+        what: What it looks at, such as `kv_cache`, `gpu_temperature`, `disk_free`, `engine_died`.
+        above, below: Its limit, as in `95%`, `85`, `20 GiB`, `500 ms`.
+        seconds: For how long it has to be so (`for`).
+        clear: Where all is well again; none: at the limit.
+        only: A pattern of runs, recipes or GPUs that it is for; empty: all.
+        severity: `trouble` or `warning`.
+        tell: How it is told: some of `bell`, `title`, `desktop`, `command`, `webhook`.
+        enabled: Without it a built-in alert says nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
+
+    what: str | None = Field(None, min_length=1, max_length=64)
+    above: float | str | None = None
+    below: float | str | None = None
+    seconds: float | None = Field(None, ge=0, le=86_400, allow_inf_nan=False, alias="for")
+    clear: float | str | None = None
+    only: str = Field("", max_length=200)
+    severity: Literal["trouble", "warning"] | None = None
+    tell: tuple[Literal["bell", "title", "desktop", "command", "webhook"], ...] | None = None
+    enabled: bool = True
+
+
+def _quiet(value: str) -> str:
+    if _QUIET.fullmatch(value) is None:
+        raise ValueError("hours are written as 22:00-07:00")
+    return value
+
+
+_QUIET = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
+QuietHours = Annotated[str, AfterValidator(_quiet)]

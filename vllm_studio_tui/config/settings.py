@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 
 from vllm_studio_tui.config.setting_types import (
+    AlertSetting,
     AnyPath,
     Group,
     Hosts,
@@ -21,6 +22,7 @@ from vllm_studio_tui.config.setting_types import (
     Peer,
     Port,
     Program,
+    QuietHours,
     Reference,
     TokenPrice,
     WebAddress,
@@ -38,6 +40,12 @@ PREFIX = "VLLM_STUDIO_"
 COMMAND_LINE = "the command line"
 #: Variables that are no settings.
 OTHER_VARIABLES: Mapping[str, str] = {
+    "VLLM_STUDIO_ALERT": "Set for `alert_command`: the name of the alert's rule.",
+    "VLLM_STUDIO_ALERT_RUN": "Set for `alert_command`: the run that it is about, if it is about one.",
+    "VLLM_STUDIO_ALERT_SEVERITY": "Set for `alert_command`: `trouble` or `warning`.",
+    "VLLM_STUDIO_ALERT_STATE": "Set for `alert_command`: `firing` or `over`.",
+    "VLLM_STUDIO_ALERT_SUBJECT": "Set for `alert_command`: what it is about, such as `GPU 3`.",
+    "VLLM_STUDIO_ALERT_WORDS": "Set for `alert_command`: the alert in a sentence.",
     "VLLM_STUDIO_CONNECT": "The studio of another machine that commands and screens are for: an address or a "
     "name of `hosts`, as `--connect` names it.",
     "VLLM_STUDIO_HOME": "Everything (settings, data, runs, cache) is under this directory; otherwise where "
@@ -51,7 +59,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_SGLANG_KEY": "Set by the studio for SGLang: the key that it asks for.",
 }
 #: Settings whose value is a table: in a variable and on a line it is written as YAML or JSON.
-TABLES = frozenset({"gateway_prices", "groups", "hosts", "peers"})
+TABLES = frozenset({"alerts", "gateway_prices", "groups", "hosts", "peers"})
 GIB = 1024**3
 
 #: Variables that are not `VLLM_STUDIO_` plus the field's name: those of the web product this one re-imagines.
@@ -120,6 +128,11 @@ class Settings(BaseModel):
         tabby_dir: The folder of a checkout of TabbyAPI.
         embedded_threads: Threads of the embedded engine; none: the physical cores that are free.
         systemd_scope: Put each run into a scope of the user's systemd, which outlives a logout.
+        alerts: Alerts by name, `{NAME: {what: kv_cache, above: 95%, for: 60, clear: 90%, only: qwen*}}`, which are
+            added to those that are built in, or change them; see the guide on alerts.
+        alert_quiet: Hours in which nobody is told of alerts, `22:00-07:00` in local time; the screens show them.
+        alert_command: A command, as a list of words, that is run when an alert begins and when it is over.
+        alert_webhook: Where alerts are posted, as `webhook_url` is written; signed with `webhook_secret`.
         electricity_price: What a kWh costs; none: `usage` shows energy without what it cost.
         currency: The currency of `electricity_price`.
         runs_keep: How many ended runs are kept.
@@ -137,6 +150,7 @@ class Settings(BaseModel):
         notify_ready: Give notice of a run that is ready.
         notify_failed: Give notice of a run that failed.
         notify_answer: Give notice of an answer that took 20 seconds or more.
+        notify_alert: Give notice of an alert that says so.
         notify_bell: Ring the bell for a notice.
         notify_desktop: Send a notice to the desktop (OSC 9), through tmux and screen too.
         title: Show the state in the title of the terminal.
@@ -191,6 +205,10 @@ class Settings(BaseModel):
     tabby_dir: AnyPath | None = None
     embedded_threads: int | None = Field(None, ge=1, le=1024)
     systemd_scope: bool = False
+    alerts: dict[Name, AlertSetting] = {}
+    alert_quiet: QuietHours | None = None
+    alert_command: tuple[str, ...] = ()
+    alert_webhook: WebAddress = None
     electricity_price: float | None = Field(None, ge=0, allow_inf_nan=False)
     currency: str = Field("EUR", min_length=1, max_length=8)
     runs_keep: int = Field(50, ge=0)
@@ -206,6 +224,7 @@ class Settings(BaseModel):
     notify_ready: bool = True
     notify_failed: bool = True
     notify_answer: bool = True
+    notify_alert: bool = True
     notify_bell: bool = False
     notify_desktop: bool = True
     title: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from vllm_studio_tui.kit.iso_time import iso_time
 
 #: How an alert can be told, besides on the screens: bell, title and notice of the terminal, a command, a web address.
 CHANNELS = ("bell", "title", "desktop", "command", "webhook")
+#: Those of a rule that names none.
+USUAL = ("title", "desktop", "command", "webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class AlertRule:
     clear: float | None = None
     only: str = ""
     severity: str = "warning"
-    tell: tuple[str, ...] = ("bell", "title", "desktop", "command", "webhook")
+    tell: tuple[str, ...] = USUAL
     enabled: bool = True
     built_in: bool = False
     words: str = ""
@@ -67,6 +70,7 @@ class Alert:
         value: What was measured at its worst, in the unit of its subject; None for what happens.
         words: What is said: `KV over 95% for 30 s`.
         now: The value at present, in words; empty: nothing to say.
+        tell: How it is told, some of `CHANNELS`.
     """
 
     rule: str
@@ -79,6 +83,7 @@ class Alert:
     now: str = ""
     run_id: str | None = None
     id: str = ""
+    tell: tuple[str, ...] = ()
 
     @property
     def firing(self) -> bool:
@@ -97,3 +102,12 @@ class Alert:
             "value": self.value,
             "words": self.words,
         }
+
+
+def is_quiet(hours: str | None, at: float) -> bool:
+    """Return whether a moment lies in the quiet hours, `22:00-07:00` in local time; the end is no part of them."""
+    if hours is None:
+        return False
+    begin, end = hours.split("-")
+    now = time.strftime("%H:%M", time.localtime(at))
+    return begin <= now < end if begin <= end else now >= begin or now < end

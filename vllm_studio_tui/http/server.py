@@ -206,6 +206,8 @@ def application(context: ServeContext) -> web.Application:
 
     app.on_response_prepare.append(prepared)
     EventSources(context)
+    if context.settings.alert_command or context.settings.alert_webhook is not None:
+        context.watching.keep()
 
     async def end_streams(_: web.Application) -> None:
         context.events.close()

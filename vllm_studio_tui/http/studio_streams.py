@@ -101,7 +101,11 @@ async def _sampling(context: ServeContext, every: float, sampled: Callable[[Snap
     samplers = context.streams.samplers
     if every not in samplers:
         bus = Bus()
-        samplers[every] = (Sampler(context.studio.places, bus, every=every), bus, 0)
+        samplers[every] = (
+            Sampler(context.studio.places, bus, every=every, alerts=context.studio.alert_watch()),
+            bus,
+            0,
+        )
         # Answers that are asked for from there have their share of the energy told by these samples.
         bus.subscribe(Snapshot, lambda snapshot: context.studio.bus.publish(SampleSeen(snapshot)))
     sampler, bus, count = samplers[every]

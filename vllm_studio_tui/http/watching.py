@@ -80,7 +80,12 @@ class Watching:
             self._ending.cancel()
             self._ending = None
         if self._sampler is None:
-            self._sampler = Sampler(self._studio.places, self._studio.bus, every=self._studio.settings.refresh_seconds)
+            self._sampler = Sampler(
+                self._studio.places,
+                self._studio.bus,
+                every=self._studio.settings.refresh_seconds,
+                alerts=self._studio.alert_watch(),
+            )
             self._unfollow = follow(self._studio.bus, self._arrived)
             self._sampler.start()
 
@@ -102,6 +107,11 @@ class Watching:
             closing = self._loop.run_in_executor(None, sampler.close)
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+    def keep(self) -> None:
+        """Have samples taken until the end, for alerts that are told outside of screens."""
+        self._holders += 1
+        self._begin()
 
     async def close(self) -> None:
         if self._ending is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.sample import EngineHere, Tick
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.remote.any_value import BadShape
@@ -36,6 +37,7 @@ class SampleWriter:
         return {
             "tick": shapes().of(Tick).encode(snapshot.tick),
             "ages": dict(snapshot.ages),
+            "alerts": shapes().of(tuple[Alert, ...]).encode(snapshot.alerts),
             "every": [run.run_id for run in snapshot.every],
             "shown": [run.run_id for run in snapshot.runs],
             "runs": runs,
@@ -75,6 +77,7 @@ class SampleReader:
             ages = shapes().of(dict[str, float]).decode(data["ages"])
             tick = shapes().of(Tick).decode(data["tick"])
             foreign = shapes().of(tuple[EngineHere, ...]).decode(data.get("foreign", []))
+            alerts = shapes().of(tuple[Alert, ...]).decode(data["alerts"])
         except (KeyError, TypeError, AttributeError):
             raise BadShape("no sample") from None
-        return Snapshot(tick, shown, tuple(self._runs.values()), ages, foreign=foreign)
+        return Snapshot(tick, shown, tuple(self._runs.values()), ages, foreign=foreign, alerts=alerts)

@@ -26,9 +26,9 @@ from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
 from vllm_studio_tui.services.run_protocols import RunsApi as RunsApi
 from vllm_studio_tui.services.tool_protocols import ToolsApi as ToolsApi
+from vllm_studio_tui.services.watching_protocols import AlertsApi, WhyApi
 from vllm_studio_tui.services.watching_protocols import ProcessesApi as ProcessesApi
 from vllm_studio_tui.services.watching_protocols import TimelineApi as TimelineApi
-from vllm_studio_tui.services.watching_protocols import WhyApi
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
@@ -250,6 +250,8 @@ class StudioApi(Protocol):
     def processes(self) -> ProcessesApi: ...
     @property
     def why(self) -> WhyApi: ...
+    @property
+    def alerts(self) -> AlertsApi: ...
     @property
     def timeline(self) -> TimelineApi: ...
     @property

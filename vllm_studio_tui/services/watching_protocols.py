@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.alerts import Alert, AlertRule
     from vllm_studio_tui.domain.processes import Consequence, ProcessRow, SignalSent
     from vllm_studio_tui.domain.timeline import Pin, RangeFigures, SeriesChange, Take, TimelineEvent
     from vllm_studio_tui.domain.why import Why
@@ -44,3 +45,14 @@ class WhyApi(Protocol):
     """Why a run is slow; see `services.watching.why.service.WhyService`."""
 
     def slow(self, run_id: str, at: float | None = None) -> Why | None: ...
+
+
+class AlertsApi(Protocol):
+    """Rules over what is measured, and what they said; see `services.alerts.service.Alerts`."""
+
+    def rules(self) -> builtins.list[AlertRule]: ...
+    def now(self) -> tuple[Alert, ...]: ...
+    def history(self, since: float = 0.0, limit: int = 200) -> builtins.list[Alert]: ...
+    def add(self, name: str, fields: Mapping[str, Any]) -> AlertRule: ...
+    def remove(self, name: str) -> AlertRule | None: ...
+    def test(self, name: str) -> Mapping[str, str]: ...

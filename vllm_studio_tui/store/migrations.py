@@ -10,6 +10,7 @@ from sqlite_utils.migrations import Migrations
 from vllm_studio_tui.store import pictures
 from vllm_studio_tui.store.conversion import from_json
 from vllm_studio_tui.store.schema import (
+    ALERTS,
     BENCHMARKS,
     CHAT_IMPORTS,
     CHAT_MARKS,
@@ -131,4 +132,11 @@ def timeline(db: Tables) -> None:
 def benchmarks(db: Tables) -> None:
     """Add benchmarks, and what was measured of their requests."""
     for statement in BENCHMARKS:
+        db.execute(statement)
+
+
+@migrations(name="0014_alerts")
+def alerts(db: Tables) -> None:
+    """Add what alerts said."""
+    for statement in ALERTS:
         db.execute(statement)

@@ -22,6 +22,7 @@ MIGRATIONS = (
     "0011_memory_reports",
     "0012_timeline",
     "0013_benchmarks",
+    "0014_alerts",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -235,6 +236,16 @@ BENCHMARKS = (
         repeat INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (bench_id, step, repeat)) WITHOUT ROWID""",
 )
 
+#: What alerts said: `about` is the key of what they are about, `told` whether somebody was told that they began.
+ALERTS = (
+    """CREATE TABLE alerts (
+        id TEXT PRIMARY KEY, rule TEXT NOT NULL, about TEXT NOT NULL, subject TEXT NOT NULL, run_id TEXT,
+        severity TEXT NOT NULL, since REAL NOT NULL, until REAL, value REAL, words TEXT NOT NULL DEFAULT '',
+        told INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX alerts_since ON alerts (since)",
+    "CREATE INDEX alerts_open ON alerts (id) WHERE until IS NULL",
+)
+
 #: All tables as they are now.
 EMPTY = (
     *TABLES,
@@ -250,4 +261,5 @@ EMPTY = (
     *MEMORY_REPORTS,
     *TIMELINE,
     *BENCHMARKS,
+    *ALERTS,
 )

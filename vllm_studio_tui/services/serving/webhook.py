@@ -12,7 +12,8 @@ import hmac
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -78,7 +79,19 @@ class Webhook:
         Raises:
             NotDelivered: After the last try, or where another one would change nothing.
         """
-        body = json_bytes({"type": EVENT, "timestamp": iso_time(time.time()), "data": {"requests": batch}})
+        self.send(EVENT, {"requests": batch})
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def send(self, event: str, data: Mapping[str, Any]) -> None:
+        """Send what happened, by the name of its kind.
+
+        Raises:
+            NotDelivered: After the last try, or where another one would change nothing.
+        """
+        body = json_bytes({"type": event, "timestamp": iso_time(time.time()), "data": data})
         # The same for each try, so that who got it twice can tell.
         message_id = f"msg_{uuid4().hex}"
         for pause in (*self._pauses, None):
@@ -144,16 +157,20 @@ def signing_key(secret: str) -> bytes:
         raise ValueError("what follows whsec_ is not base64") from None
 
 
-def webhook_address(settings: Settings) -> tuple[str, str | None] | None:
+def webhook_address(settings: Settings, name: str = "webhook_url") -> tuple[str, str | None] | None:
     """Return the address and the secret that the settings mean; None where there is no webhook.
+
+    Args:
+        name: The setting that has the address.
 
     Raises:
         StudioError: One of them cannot be used. It repeats neither.
     """
-    url, secret = settings.webhook_url, settings.webhook_secret
+    secret = settings.webhook_secret
+    url = settings.alert_webhook if name == "alert_webhook" else settings.webhook_url
     if url is None:
         return None
-    name = "webhook_url"
+    address = name
     try:
         url = secrets.resolve(url, os.environ) if secrets.is_reference(url) else url
         check_address(url)
@@ -162,7 +179,7 @@ def webhook_address(settings: Settings) -> tuple[str, str | None] | None:
         if found is not None:
             signing_key(found)
     except ValueError as error:
-        advice = "Correct it, or remove webhook_url to have no webhook."
+        advice = f"Correct it, or remove {address} to have no webhook."
         raise StudioError(f"the setting {name} cannot be used", cause=f"{error}.", advice=advice) from None
     return url, found
 

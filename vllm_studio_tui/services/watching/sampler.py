@@ -10,8 +10,10 @@ import os
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.run import ANSWERING
@@ -52,17 +54,34 @@ class _Engine:
     last_at: float = 0.0
 
 
+class Alarm(Protocol):
+    """What says what of a sample is wrong."""
+
+    def look(self, snapshot: Snapshot) -> tuple[Alert, ...]: ...
+    def close(self) -> None: ...
+
+
 class Sampler:
     """Samples runs, engines, GPUs and the host.
 
     Args:
         gpus: Reads the GPUs; for tests.
+        alerts: Says what of a sample is wrong.
     """
 
-    def __init__(self, places: Places, bus: Bus, *, every: float = 1.0, gpus: GpuWorker | None = None) -> None:
+    def __init__(
+        self,
+        places: Places,
+        bus: Bus,
+        *,
+        every: float = 1.0,
+        gpus: GpuWorker | None = None,
+        alerts: Alarm | None = None,
+    ) -> None:
         self._places = places
         self._bus = bus
         self._every = every
+        self._alerts = alerts
         self._watch = RunWatch(places)
         self._gpus = gpus or GpuWorker(patience=max(0.5, every))
         self._host = HostReader(places.data)
@@ -111,11 +130,15 @@ class Sampler:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._gpus.close()
         self.keeper.close()
+        if self._alerts is not None:
+            self._alerts.close()
 
     def _run(self) -> None:
         while not self._stopped:
             began = time.monotonic()
             snapshot = self.sample()
+            if self._alerts is not None and self.latest is not None:  # the first picture does not wait for the rules
+                snapshot = replace(snapshot, alerts=self._alerts.look(snapshot))
             behind, self._behind = self._behind, False
             if not behind:
                 self.history.record(snapshot.tick)

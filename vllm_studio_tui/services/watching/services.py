@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.kit.once import once_property
 from vllm_studio_tui.services.opened import Opened
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.config.settings import Settings
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.runs.read import RunView
+    from vllm_studio_tui.services.alerts.service import Alerts
+    from vllm_studio_tui.services.alerts.watch import AlertWatch
     from vllm_studio_tui.services.watching.processes import Processes
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -24,7 +28,7 @@ class WatchingServices(Opened):
     def sampler(self) -> Sampler:
         from vllm_studio_tui.services.watching.sampler import Sampler
 
-        return Sampler(self.places, self.bus)
+        return Sampler(self.places, self.bus, alerts=self.alert_watch())
 
     @once_property
     def timeline(self) -> Timeline:
@@ -53,6 +57,22 @@ class WatchingServices(Opened):
         from vllm_studio_tui.services.watching.processes import Processes
 
         return Processes(self.places, lambda: self.latest_sample, self.gpu_report)
+
+    @once_property
+    def alerts(self) -> Alerts:
+        from vllm_studio_tui.config.settings import load_settings
+        from vllm_studio_tui.services.alerts.service import Alerts
+
+        def settings() -> Settings:
+            return load_settings(self.places, os.environ, self._flags)  # as they are now: rules are added to them
+
+        return Alerts(self.places, settings, lambda: self.db, lambda: self.latest_sample)
+
+    def alert_watch(self) -> AlertWatch:
+        """Return what says of each sample what is wrong; whoever has samples taken closes it."""
+        from vllm_studio_tui.services.alerts.watch import AlertWatch
+
+        return AlertWatch(self.places, lambda: self.settings, lambda: self.db)
 
     @once_property
     def why(self) -> WhyService:

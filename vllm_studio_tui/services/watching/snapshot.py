@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.sample import FOREIGN, EngineHere, Host, Tick
@@ -22,6 +23,7 @@ class Snapshot:
         runs: Live runs and failed ones that wait for a person, oldest first.
         every: All runs that are kept, oldest first.
         ages: Seconds since an engine's metrics were read, of those that have missed some.
+        alerts: What is wrong now by the rules of alerts, trouble first.
         stale: Seconds since the studio of another machine was last heard of; None while it is, and for this machine.
         foreign: Engines that no run started; what they report is in the tick under their key.
     """
@@ -32,6 +34,7 @@ class Snapshot:
     ages: Mapping[str, float] = field(default_factory=dict)
     stale: float | None = None
     foreign: tuple[EngineHere, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
     @property
     def of_runs(self) -> tuple[EngineMetrics, ...]:

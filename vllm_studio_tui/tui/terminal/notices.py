@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.alerts import is_quiet
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
@@ -13,6 +14,7 @@ from vllm_studio_tui.probes.terminal import wrapped
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.alerts import Alert
     from vllm_studio_tui.probes.terminal import Terminal
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -38,6 +40,7 @@ class Notices:
         self._terminal = terminal
         self._settings: Settings | None = None
         self._states: Mapping[str, State] | None = None
+        self._alerts: frozenset[str] | None = None
         self._title = ""
         self._titled_at = 0.0
 
@@ -63,6 +66,10 @@ class Notices:
         if before is not None:
             for run in snapshot.runs:
                 self._changed(run, before.get(run.run_id))
+        known, self._alerts = self._alerts, frozenset(alert.id for alert in snapshot.alerts)
+        for alert in snapshot.alerts:
+            if known is not None and alert.id not in known:
+                self._alarm(alert)
         self._show_title(snapshot, glyphs)
 
     def _changed(self, run: RunView, before: State | None) -> None:
@@ -73,6 +80,13 @@ class Notices:
             why = f": {clean_line(run.status.title, limit=100)}" if run.status.title else ""
             self._tell("failed", f"{name} failed{why}")
 
+    def _alarm(self, alert: Alert) -> None:
+        assert self._settings is not None
+        if is_quiet(self._settings.alert_quiet, time.time()):
+            return
+        words = f"{clean_line(alert.subject, limit=60)}: {clean_line(alert.words, limit=100)}"
+        self._tell("alert", words, bell="bell" in alert.tell, desktop="desktop" in alert.tell)
+
     def answered(self, seconds: float) -> None:
         """Tell that an answer which took long has ended."""
         if seconds >= LONG_ANSWER:
@@ -82,19 +96,20 @@ class Notices:
         """Tell that a call of a tool waits for the person."""
         self._tell("answer", f"{clean_line(name, limit=60)} waits until you allow it")
 
-    def _tell(self, about: str, text: str) -> None:
+    def _tell(self, about: str, text: str, *, bell: bool = False, desktop: bool = True) -> None:
         if (settings := self._settings) is None:
             return
         wanted = {
-            "ready": settings.notify_ready, "failed": settings.notify_failed, "answer": settings.notify_answer
+            "ready": settings.notify_ready, "failed": settings.notify_failed, "answer": settings.notify_answer,
+            "alert": settings.notify_alert,
         }  # fmt: skip
         if not wanted[about]:
             return
         if settings.notify == "never" or (settings.notify == "away" and self.in_front is not False):
             return
-        if settings.notify_bell:
+        if settings.notify_bell or bell:
             self._write("\a")
-        if settings.notify_desktop and self._knows_titles:
+        if desktop and settings.notify_desktop and self._knows_titles:
             self._write(wrapped(f"\x1b]9;vllm-studio: {text}\a", self._terminal.inside))
 
     # --- title ------------------------------------------------------------------------------------------
@@ -122,6 +137,8 @@ def title_of(snapshot: Snapshot, glyphs: Glyphs) -> str:
     ready = [run for run in runs if run.state is State.READY]
     if trouble:
         parts += _named(trouble, glyphs)
+    elif alarms := [alert for alert in snapshot.alerts if "title" in alert.tell]:
+        parts += [glyphs.warning, clean_line(f"{alarms[0].subject} {alarms[0].words}", limit=60)]
     elif loading:
         progress = loading[0].status.progress
         parts += _named(loading, glyphs) + ([numbers.percent(progress)] if progress is not None else [])

@@ -1,0 +1,360 @@
+"""Alerts: when they begin and end, who is told, and that each is told once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.process.house import until
+from vllm_studio_tui.config.settings import Settings, load_settings
+from vllm_studio_tui.domain.alerts import Alert, AlertRule, is_quiet
+from vllm_studio_tui.domain.errors import NotFound, SettingsError, StudioError, UsageError
+from vllm_studio_tui.domain.gpus import Gpu, GpuReport, Xid
+from vllm_studio_tui.domain.sample import Host, Tick
+from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.services.alerts.rules import built_in, make_rules
+from vllm_studio_tui.services.alerts.service import Alerts
+from vllm_studio_tui.services.alerts.state import AlertStates
+from vllm_studio_tui.services.alerts.subjects import SUBJECTS, read_limit
+from vllm_studio_tui.services.alerts.telling import Channels
+from vllm_studio_tui.services.alerts.watch import AlertWatch
+from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.store.alerts import AlertRows
+from vllm_studio_tui.store.database import Database
+
+BEGIN = 1_800_000_000.0
+
+
+def gpu(temperature: int | None = 60, **fields: Any) -> Gpu:
+    return Gpu(0, "GPU-0", "H100", 80 * 2**30, 2**30, temperature=temperature, **fields)
+
+
+def sample(second: float, *gpus: Gpu, host: Host | None = None) -> Snapshot:
+    at = BEGIN + second
+    return Snapshot(Tick(at, GpuReport(at, gpus), host or Host()))
+
+
+HOT = {"hot": AlertRule("hot", "gpu_temperature", above=85, for_seconds=60, clear=80, words="GPU over 85 °C")}
+
+
+def told(states: AlertStates, *temperatures: int | None) -> list[tuple[int, bool]]:
+    """Return when something changed, in seconds, and whether it began, for one temperature every ten seconds."""
+    found = []
+    for place, one in enumerate(temperatures):
+        found += [(place * 10, alert.firing) for _, alert in states.look(HOT, sample(place * 10, gpu(one)))]
+    return found
+
+
+def test_it_begins_when_it_was_so_for_long_enough_and_ends_when_it_was_well_for_as_long() -> None:
+    states = AlertStates()
+    hot, between, cool = 90, 83, 70
+    assert told(states, *[cool] * 3, *[hot] * 7) == [(90, True)]
+    (alert,) = states.firing
+    assert (alert.since, alert.subject, alert.value, alert.now) == (BEGIN + 30, "GPU 0", 90, "90 °C")
+    # Below the limit is not well yet: that is below `clear`.
+    assert told(states, *[between] * 20) == []
+    assert told(states, *[cool] * 7) == [(60, False)]
+    assert states.firing == ()
+
+
+def test_a_moment_beyond_the_limit_is_nothing_and_a_moment_of_calm_ends_nothing() -> None:
+    states = AlertStates()
+    assert told(states, *[90, 90, 70] * 10) == []
+    assert told(states, *[90] * 7) == [(60, True)]
+    assert told(states, *[70, 70, 90] * 10) == []
+
+
+def test_what_is_not_known_begins_and_ends_nothing() -> None:
+    states = AlertStates()
+    assert told(states, *[None] * 30) == []
+    assert told(states, *[90] * 7, *[None] * 30) == [(60, True)]
+    assert len(states.firing) == 1
+
+
+def test_what_is_gone_is_over() -> None:
+    states = AlertStates()
+    told(states, *[90] * 7)
+    assert [alert.firing for _, alert in states.look(HOT, sample(100))] == [False]
+
+
+def test_a_lost_gpu_and_an_error_of_one_are_told_at_once_with_what_they_are() -> None:
+    states = AlertStates()
+    bad = gpu(lost="GPU is lost", xids=(Xid(79, BEGIN, "has fallen off the bus"),))
+    found = {alert.rule: alert for _, alert in states.look(built_in(), sample(0, bad))}
+    assert "GPU is lost" in found["gpu-lost"].words
+    assert "Xid 79" in found["gpu-error"].words
+    assert {one.severity for one in found.values()} == {"trouble"}
+
+
+@given(st.lists(st.none() | st.integers(0, 120), max_size=120), st.integers(0, 100))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_beginnings_and_ends_take_turns(temperatures: list[int | None], seconds: int) -> None:
+    rule = {"hot": AlertRule("hot", "gpu_temperature", above=85, for_seconds=seconds, clear=80)}
+    states, firing = AlertStates(), False
+    for place, one in enumerate(temperatures):
+        for _, alert in states.look(rule, sample(place * 10, gpu(one))):
+            assert alert.firing is not firing
+            firing = alert.firing
+        assert bool(states.firing) is firing
+
+
+# --- rules of the settings --------------------------------------------------------------------------------
+
+
+def rules_of(**alerts: Any) -> dict[str, AlertRule]:
+    return make_rules(Settings.model_validate({"alerts": alerts}).alerts)
+
+
+def test_a_rule_is_written_as_people_write_it() -> None:
+    found = rules_of(
+        slow={"what": "ttft", "above": "2 s", "for": 45, "only": "qwen*", "tell": ["bell"]},
+        room={"what": "disk_free", "below": "100 GiB", "clear": "120 GiB"},
+    )
+    assert found["slow"].words == "TTFT p95 over 2.00 s for 45 s, qwen*"
+    assert (found["slow"].above, found["slow"].tell) == (2.0, ("bell",))
+    assert (found["room"].below, found["room"].clear) == (100 * 2**30, 120 * 2**30)
+    assert set(built_in()) < set(found)
+
+
+def test_a_built_in_rule_is_changed_by_its_name_alone() -> None:
+    found = rules_of(**{"gpu-hot": {"above": 75, "clear": 70}, "kv-full": {"enabled": False}})
+    assert (found["gpu-hot"].above, found["gpu-hot"].for_seconds) == (75.0, 60)
+    assert not found["kv-full"].enabled and found["kv-full"].above == 0.95
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({}, "`what` is missing"),
+        ({"what": "weather", "above": 1}, "'weather' is nothing"),
+        ({"what": "kv_cache"}, "one limit"),
+        ({"what": "kv_cache", "above": 0.9, "below": 0.1}, "one limit"),
+        ({"what": "kv_cache", "above": "lots"}, "a share such as 0.95"),
+        ({"what": "kv_cache", "above": 90}, "a share such as 0.95"),
+        ({"what": "disk_free", "below": "20 apples"}, "a size such as 20 GiB"),
+        ({"what": "kv_cache", "above": 0.9, "clear": 0.95}, "clear lies beyond"),
+        ({"what": "engine_died", "above": 1}, "happens or does not"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_said(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        rules_of(mine=setting)
+    assert "mine" in caught.value.title and words in (caught.value.cause or "") and caught.value.advice
+
+
+@given(st.text(max_size=30) | st.floats() | st.booleans() | st.none(), st.sampled_from(sorted(SUBJECTS)))
+@hypothesis_settings(deadline=None)
+def test_any_limit_is_read_or_refused(given_limit: object, what: str) -> None:
+    try:
+        assert 0 <= read_limit(given_limit, SUBJECTS[what].unit) < 1e19
+    except ValueError as error:
+        assert "must be" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("hours", "clock", "quiet"),
+    [
+        ("22:00-07:00", "23:30", True),
+        ("22:00-07:00", "06:59", True),
+        ("22:00-07:00", "07:00", False),
+        ("12:00-13:00", "12:30", True),
+        ("12:00-13:00", "13:00", False),
+        (None, "12:30", False),
+    ],
+)
+def test_quiet_hours_are_local_and_may_reach_over_midnight(hours: str | None, clock: str, quiet: bool) -> None:
+    at = time.mktime(time.strptime(f"2026-11-27 {clock}", "%Y-%m-%d %H:%M"))
+    assert is_quiet(hours, at) is quiet
+
+
+# --- who is told ------------------------------------------------------------------------------------------
+
+
+class Heard:
+    """Stands in for command and web address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.heard: list[tuple[str, bool]] = []
+        self.problems: dict[str, str] = {}
+
+    def tell(self, alert: Alert) -> None:
+        self.heard.append((alert.rule, alert.firing))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places.under(tmp_path)
+
+
+class Watcher:
+    """A program that watches a home."""
+
+    def __init__(self, places: Places, **given: Any) -> None:
+        self.settings = Settings.model_validate({"alerts": {"hot": {"what": "gpu_temperature", "above": 85, "for": 0}}})
+        self.settings = self.settings.model_copy(update=given)
+        self.db = Database.open(places.database)
+        self.channels = Heard(self.settings)
+        self.clock = BEGIN
+        self.watch = AlertWatch(
+            places,
+            lambda: self.settings,
+            lambda: self.db,
+            channels=lambda _: self.channels,  # type: ignore[arg-type,return-value]
+            clock=lambda: self.clock,
+        )
+
+    def look(self, temperature: int, second: float = 0.0) -> Sequence[Alert]:
+        return [one for one in self.watch.look(sample(second, gpu(temperature))) if one.rule == "hot"]
+
+    def kept(self) -> list[tuple[str, bool]]:
+        return [(one.rule, one.firing) for one in AlertRows(self.db).latest()]
+
+    def close(self) -> None:
+        self.watch.close()
+        self.db.close()
+
+
+@pytest.fixture
+def watcher(places: Places) -> Iterator[Watcher]:
+    made = Watcher(places)
+    yield made
+    made.close()
+
+
+def test_what_begins_and_ends_is_told_once_and_kept(watcher: Watcher) -> None:
+    assert [one.now for one in watcher.look(90)] == ["90 °C"]
+    for second in range(1, 5):
+        watcher.look(91, second)
+    until(lambda: watcher.channels.heard == [("hot", True)], "it is told")
+    assert watcher.look(70, 10) == []
+    until(lambda: watcher.channels.heard == [("hot", True), ("hot", False)], "its end is told")
+    until(lambda: watcher.kept() == [("hot", False)], "it is kept")
+
+
+def test_the_program_after_goes_on_with_it_and_tells_it_not_again(places: Places) -> None:
+    first = Watcher(places)
+    first.look(90)
+    until(lambda: first.channels.heard == [("hot", True)], "it is told")
+    first.close()
+    second = Watcher(places)
+    second.look(90, 20)
+    until(lambda: second.watch._lock is not None and second.watch._channels is not None, "it keeps them")
+    until(lambda: bool(second.look(90, 30)), "it goes on")
+    second.look(70, 40)
+    until(lambda: second.channels.heard == [("hot", False)], "its end is told, and not its beginning")
+    until(lambda: second.kept() == [("hot", False)], "there is one row")
+    second.close()
+
+
+def test_of_two_programs_one_tells(places: Places) -> None:
+    first, second = Watcher(places), Watcher(places)
+    first.look(90)
+    until(lambda: first.channels.heard == [("hot", True)], "the first tells")
+    assert second.look(90), "the other shows it too"
+    second.look(70, 5)
+    first.look(70, 5)
+    until(lambda: first.channels.heard == [("hot", True), ("hot", False)], "the first tells the end")
+    assert second.channels.heard == []
+    first.close()
+    second.close()
+
+
+def test_in_quiet_hours_nobody_is_told_and_afterwards_of_what_still_is(places: Places) -> None:
+    at = time.mktime(time.strptime("2026-11-27 23:00", "%Y-%m-%d %H:%M"))
+    watcher = Watcher(places, alert_quiet="22:00-07:00")
+    watcher.clock = at
+    watcher.look(90)
+    until(lambda: watcher.kept() == [("hot", True)], "it is kept")
+    assert watcher.channels.heard == []
+    watcher.clock = at + 9 * 3600
+    watcher.watch._wake.set()
+    until(lambda: watcher.channels.heard == [("hot", True)], "it is told in the morning")
+    watcher.close()
+
+
+def test_settings_that_cannot_be_used_leave_the_built_in_rules_and_are_said(places: Places) -> None:
+    watcher = Watcher(places, alerts=Settings.model_validate({"alerts": {"mine": {"what": "nothing"}}}).alerts)
+    found = watcher.watch.look(sample(0, gpu(60, lost="gone")))
+    assert {one.rule for one in found} == {"gpu-lost", "settings"}
+    assert any("mine" in one.words for one in found)
+    watcher.close()
+
+
+# --- a command, a web address -----------------------------------------------------------------------------
+
+ALERT = Alert("hot", "GPU \x1b[31m0", BEGIN, words="GPU over 85 °C", tell=("command", "webhook"), id="a")
+
+
+def test_a_command_hears_of_it_in_its_environment_and_input(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = f"import os,sys,json; open({str(out)!r},'w').write(json.dumps([dict(os.environ), json.load(sys.stdin)]))"
+    channels = Channels(Settings.model_validate({"alert_command": [sys.executable, "-c", script]}))
+    channels.tell(ALERT)
+    environ, given = json.loads(out.read_text())
+    assert environ["VLLM_STUDIO_ALERT"] == "hot" and environ["VLLM_STUDIO_ALERT_STATE"] == "firing"
+    assert given["rule"] == "hot" and given["firing"]
+    assert channels.problems == {}
+
+
+def test_a_command_that_fails_or_is_not_there_says_so() -> None:
+    failing = Channels(
+        Settings.model_validate({"alert_command": [sys.executable, "-c", "raise SystemExit('no mail')"]})
+    )
+    failing.tell(ALERT)
+    assert "ended with 1: no mail" in failing.problems["command"]
+    absent = Channels(Settings.model_validate({"alert_command": ["/not/there"]}))
+    absent.tell(ALERT)
+    assert "cannot be run" in absent.problems["command"]
+
+
+# --- for people -------------------------------------------------------------------------------------------
+
+
+def service(places: Places) -> Alerts:
+    db = Database.open(places.database)
+    return Alerts(places, lambda: load_settings(places, {}), lambda: db, lambda: None)
+
+
+def test_a_rule_is_added_to_the_settings_and_taken_out_again(places: Places) -> None:
+    alerts = service(places)
+    rule = alerts.add("slow", {"what": "ttft", "above": "2 s", "for": 30.0, "only": None})
+    assert rule.words == "TTFT p95 over 2.00 s for 30 s"
+    assert rule in alerts.rules()
+    assert alerts.remove("slow") is None
+    assert all(one.name != "slow" for one in alerts.rules())
+
+
+def test_a_built_in_rule_is_switched_off_and_on_again(places: Places) -> None:
+    alerts = service(places)
+    assert alerts.remove("disk") is None
+    assert not next(one for one in alerts.rules() if one.name == "disk").enabled
+    left = alerts.remove("disk")
+    assert left is not None and left.enabled
+    assert next(one for one in alerts.rules() if one.name == "disk").enabled
+
+
+def test_what_cannot_be_added_changes_nothing(places: Places) -> None:
+    alerts = service(places)
+    with pytest.raises(UsageError):
+        alerts.add("a b", {"what": "ttft", "above": 1})
+    with pytest.raises(UsageError):
+        alerts.add("mine", {"what": "ttft", "above": 1, "tell": ["pigeon"]})
+    with pytest.raises(SettingsError):
+        alerts.add("mine", {"what": "kv_cache", "above": "200%"})
+    with pytest.raises(NotFound):
+        alerts.remove("mine")
+    with pytest.raises(StudioError):
+        alerts.test("disk")
+    assert not places.settings_file.exists()

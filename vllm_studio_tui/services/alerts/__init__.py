@@ -1,0 +1,1 @@
+"""Alerts: rules over every sample, and who is told of what they say."""

@@ -1,0 +1,204 @@
+"""Looks at every sample, and says what is wrong now; a thread of its own keeps and tells what changed.
+
+Several programs may watch one home: each knows what is wrong, one of them keeps and tells it, by a lock on a file. Who
+takes that over goes on with what the one before had begun.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.alerts import Alert, AlertRule, is_quiet
+from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.services.alerts.rules import built_in, make_rules
+from vllm_studio_tui.services.alerts.state import AlertStates
+from vllm_studio_tui.services.alerts.telling import Channels
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.kit.paths import Places
+    from vllm_studio_tui.services.watching.snapshot import Snapshot
+    from vllm_studio_tui.store.alerts import AlertRows, KeptAlert
+    from vllm_studio_tui.store.database import Database
+
+#: Seconds after which it is looked again whether nobody else keeps them, and whether the quiet hours are over.
+AGAIN = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class AlertWatch:
+    """Follows the rules of a home, sample by sample.
+
+    Args:
+        settings: Read when the first sample comes.
+        db: Where alerts are kept; opened by the thread that keeps them.
+        channels: How they are told; for tests.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        settings: Callable[[], Settings],
+        db: Callable[[], Database],
+        *,
+        channels: Callable[[Settings], Channels] = Channels,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._lock_file = places.state / "alerts.lock"
+        self._settings = settings
+        self._db = db
+        self._make_channels = channels
+        self._clock = clock
+        self._states = AlertStates()
+        self._rules: Mapping[str, AlertRule] | None = None
+        self._problem: Alert | None = None
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._lock: int | None = None
+        #: What is wrong by its id, with the key of what it is about; and what is over and not kept yet.
+        self._firing: dict[str, tuple[str, Alert]] = {}
+        self._over: list[tuple[str, Alert]] = []
+        self._left: list[tuple[str, Alert]] = []
+        self._channels: Channels | None = None
+
+    # --- in the thread that samples -----------------------------------------------------------------------
+
+    def look(self, snapshot: Snapshot) -> tuple[Alert, ...]:
+        """Take a sample; return what is wrong now, trouble first. Never waits."""
+        if self._rules is None:
+            self._rules, self._problem = self._read_rules(snapshot.tick.at)
+            self._begin()
+        with self._guard:
+            left, self._left = self._left, []
+        self._states.take_up(left)
+        changed = self._states.look(self._rules, snapshot)
+        firing = self._states.firing
+        if changed:
+            with self._guard:
+                for key, alert in changed:
+                    if alert.firing:
+                        self._firing[alert.id] = (key, self._with_channels(alert))
+                    else:
+                        self._firing.pop(alert.id, None)
+                        self._over.append((key, self._with_channels(alert)))
+            self._wake.set()
+        found = tuple(self._with_channels(one) for one in firing)
+        return found if self._problem is None else (*found, self._problem)
+
+    def _with_channels(self, alert: Alert) -> Alert:
+        rule = (self._rules or {}).get(alert.rule)
+        return replace(alert, tell=rule.tell) if rule is not None else alert
+
+    def _read_rules(self, at: float) -> tuple[Mapping[str, AlertRule], Alert | None]:
+        try:
+            settings = self._settings()
+            return make_rules(settings.alerts), None
+        except StudioError as error:  # those that are built in hold all the same
+            words = f"{error.title}: {error.cause}" if error.cause else error.title
+            return built_in(), Alert("settings", "alerts", at, words=words, id="settings")
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Keep what is still to be kept, and end."""
+        self._closed = True
+        self._wake.set()
+        if self._channels is not None:
+            self._channels.close()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    # --- in a thread of its own ---------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while True:
+                try:
+                    if self._mine():
+                        self._keep()
+                except Exception:
+                    log.debug("alerts could not be kept", exc_info=True)
+                if self._closed:
+                    return
+                self._wake.wait(AGAIN)
+                self._wake.clear()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+
+    def _mine(self) -> bool:
+        """Return whether this program keeps the alerts; take it over where nobody does."""
+        if self._lock is not None:
+            return True
+        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            with self._guard:
+                self._over.clear()  # whoever has the lock knows it too
+            return False
+        self._lock = lock
+        left = [(one.key, one.alert) for one in self._rows().open()]
+        with self._guard:
+            known = {(alert.rule, key): alert.id for key, alert in self._firing.values()}
+            for key, alert in left:
+                if (alert.rule, key) in known:  # it began before this program saw it, and is the same one
+                    del self._firing[known[(alert.rule, key)]]
+                    self._firing[alert.id] = (key, self._with_channels(alert))
+            self._left = left
+        return True
+
+    def _rows(self) -> AlertRows:
+        from vllm_studio_tui.store.alerts import AlertRows
+
+        return AlertRows(self._db())
+
+    def _keep(self) -> None:
+        """Bring the table up to date, and tell what is to be told."""
+        settings = self._settings()
+        if self._channels is None:
+            self._channels = self._make_channels(settings)
+        rows = self._rows()
+        kept: dict[str, KeptAlert] = {one.alert.id: one for one in rows.open()}
+        with self._guard:
+            firing, over = dict(self._firing), list(self._over)
+            self._over.clear()
+        quiet = is_quiet(settings.alert_quiet, self._clock())
+        try:
+            while over:
+                key, alert = over[0]
+                before = kept.get(alert.id)
+                rows.put(key, alert, told=before.told if before is not None else False)
+                if before is not None and before.told and not quiet:
+                    self._channels.tell(alert)
+                del over[0]
+        finally:
+            if over:  # it is tried again
+                with self._guard:
+                    self._over = over + self._over
+        for alert_id, (key, alert) in firing.items():
+            before = kept.get(alert_id)
+            told = before is not None and before.told
+            if before is None or (not told and not quiet):
+                rows.put(key, alert, told=told or not quiet)
+            if not told and not quiet:
+                self._channels.tell(alert)
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Return what went wrong when something was told the last time, by channel."""
+        return dict(self._channels.problems) if self._channels is not None else {}
