@@ -136,6 +136,9 @@ nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t device, ull *milli
 nvmlReturn_t nvmlDeviceGetPerformanceState(nvmlDevice_t device, int *state) {
     *state = (int)wave(device, 9, 0, 2); return OK;
 }
+nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major, int *minor) {
+    (void)device; *major = 9; *minor = 0; return OK;
+}
 nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t device, int *mode) { (void)device; *mode = 1; return OK; }
 nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t device, int *mode) { (void)device; *mode = 0; return OK; }
 nvmlReturn_t nvmlDeviceGetDisplayActive(nvmlDevice_t device, int *mode) { (void)device; *mode = 0; return OK; }
@@ -144,7 +147,7 @@ nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, uint *now, uint *pending)
     (void)device; *now = *pending = 0; return OK;
 }
 nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, int kind, uint *mhz) {
-    *mhz = kind == 2 ? 2619 : wave(device, 6, 1700, 1980); return OK;
+    *mhz = kind == 2 ? wave(device, 16, 2200, 2619) : wave(device, 6, 1700, 1980); return OK;
 }
 nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t device, int kind, uint *mhz) {
     (void)device; *mhz = kind == 2 ? 2619 : 1980; return OK;

@@ -22,7 +22,21 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
     Args:
         monitor: Begin with the monitor, whatever the arguments say; they cannot name another screen then.
     """
+    from vllm_studio_tui.cli import connecting
+    from vllm_studio_tui.probes.gpu import early
+
+    if connecting.chosen is None:
+        early.begin(draw=monitor or "monitor" in argv)
+    try:
+        return _screens(argv, monitor=monitor)
+    finally:
+        early.end()
+
+
+def _screens(argv: list[str], *, monitor: bool) -> int | None:
     import argparse
+
+    from vllm_studio_tui.probes.gpu import early
 
     parser = argparse.ArgumentParser("vllm-studio", add_help=False, exit_on_error=False, allow_abbrev=False)
     for option in () if monitor else ("--screen", "--recipe"):
@@ -37,6 +51,7 @@ def screens(argv: list[str], *, monitor: bool = False) -> int | None:
         return None
     os.umask(0o077)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    early.wait()
     from vllm_studio_tui.cli.opening import open_studio
     from vllm_studio_tui.cli.output import explain
     from vllm_studio_tui.domain.errors import StudioError

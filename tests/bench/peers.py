@@ -7,10 +7,13 @@ VLLM_STUDIO_BENCH_NVITOP, else on the PATH (`pip install nvitop`, in an environm
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,9 @@ import psutil
 from tests import nvml_library
 from tests.bench.figure import Figure
 from tests.terminal.pty_screen import Terminal, environment, studio
+
+#: The memory of a GPU, as either program writes it: only a row that was read has it.
+_A_ROW = re.compile(rb"[0-9.]+(?:MiB|GiB)? / [0-9.]+ ?(?:MiB|GiB|G)")
 
 
 def monitors(seconds: float) -> list[Figure]:
@@ -30,9 +36,10 @@ def monitors(seconds: float) -> list[Figure]:
             return []
         home = Path(folder) / "home"
         home.mkdir()
+        commands = {"theirs": [nvitop, "--interval", "1"], "ours": studio("--screen", "monitor")}
+        first = first_rows(commands, environment(home, **library))
         terminals = {
-            "theirs": Terminal([nvitop, "--interval", "1"], environment(home, **library), emulate=False),
-            "ours": Terminal(studio("--screen", "monitor"), environment(home, **library), emulate=False),
+            name: Terminal(argv, environment(home, **library), emulate=False) for name, argv in commands.items()
         }
         try:
             time.sleep(6.0)  # both have started
@@ -44,9 +51,26 @@ def monitors(seconds: float) -> list[Figure]:
             for one in terminals.values():
                 one.close()
     return [
+        Figure("monitor beside nvitop: first row of a GPU", first["ours"], "ms", first["theirs"], 1.0),
         Figure("monitor beside nvitop, 8 GPUs: CPU", share["ours"], "%", share["theirs"], 1.0),
         Figure("monitor beside nvitop, 8 GPUs: written", written["ours"], "B/s", written["theirs"], 1.0),
     ]
+
+
+def first_rows(commands: Mapping[str, list[str]], environ: dict[str, str], runs: int = 5) -> dict[str, float]:
+    """Return the median milliseconds from the start until a row of a GPU is on the screen; they start in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(runs + 1):
+        for name, argv in commands.items():
+            begin = time.monotonic()
+            terminal = Terminal(argv, environ, emulate=False)
+            try:
+                while not _A_ROW.search(terminal.raw) and time.monotonic() - begin < 30:
+                    time.sleep(0.001)
+                taken[name].append((time.monotonic() - begin) * 1000)
+            finally:
+                terminal.close()
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
 def cpu(pid: int) -> float:

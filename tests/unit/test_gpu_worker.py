@@ -22,6 +22,7 @@ from vllm_studio_tui.probes import energy
 from vllm_studio_tui.probes.gpu import client, protocol
 from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.gpu.nvml import read_once
+from vllm_studio_tui.probes.gpu.spawning import COMMAND
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.simulation import gpus as simulated
 from vllm_studio_tui.simulation import nvml as simulation
@@ -237,7 +238,7 @@ def test_a_worker_that_cannot_start_is_an_error_in_the_report(workers: list[GpuW
 
 def test_the_worker_ends_when_its_input_closes_though_a_call_hangs() -> None:
     worker = subprocess.Popen(
-        client.COMMAND,
+        COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, SIMULATE: "1,fault=hang:0:600"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from vllm_studio_tui.config.startup import read_startup_settings
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import gc_freeze
+from vllm_studio_tui.probes.gpu import early
 from vllm_studio_tui.tui.screens.registry import BY_NAME
 from vllm_studio_tui.tui.terminal.faults import Faults
 from vllm_studio_tui.tui.terminal.profile import EarlyQuestion, make_profile
@@ -98,6 +99,7 @@ def open_screens(
             )
             for name in ("COLUMNS", "LINES"):  # of a shell that exports them: the terminal itself knows its size
                 os.environ.pop(name, None)
+            early.give_way()
             app.run(mouse=profile.mouse)
         except Exception as error:  # noqa: BLE001, RUF100
             faults.end(error, {})

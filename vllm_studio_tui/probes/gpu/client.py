@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import select
 import subprocess
-import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.probes.gpu import protocol
-from vllm_studio_tui.probes.gpu.nvml import simulated
+from vllm_studio_tui.probes.gpu.spawning import COMMAND, spawn
 
-COMMAND = (sys.executable, "-P", "-m", "vllm_studio_tui.probes.gpu.worker")
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 #: At most so many replacements in so many seconds; beyond that one in `SLOWLY` seconds.
 REPLACEMENTS = 3
 WINDOW = 600.0
@@ -43,6 +44,7 @@ class GpuWorker:
         give_up: Seconds without an answer after which the process is killed and replaced. The next one gets twice
             as long, and one that was slow to answer is given that time again: a driver may be slow, not dead.
         command: The worker; for tests.
+        begun: One that was started already, with where its words come from.
     """
 
     def __init__(
@@ -51,18 +53,19 @@ class GpuWorker:
         patience: float = 2.0,
         give_up: float = 15.0,
         command: Sequence[str] = COMMAND,
+        begun: tuple[subprocess.Popen[bytes], int] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._patience = patience
         self._give_up = self._allowed = give_up
         self._command = tuple(command)
         self._monotonic = monotonic
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = begun[0] if begun else None
         self._dead: list[subprocess.Popen[bytes]] = []
-        self._starts: deque[float] = deque()
+        self._starts: deque[float] = deque([monotonic()] if begun else [])
         self._buffer = b""
         self._said = b""
-        self._errors: int | None = None
+        self._errors: int | None = begun[1] if begun else None
         #: How the last worker ended, where it ended by itself.
         self._ended: str | None = None
         self._number = 0
@@ -70,6 +73,7 @@ class GpuWorker:
         self._last: tuple[float, GpuReport] | None = None
         self._closed = False
         self._thread: ThreadPoolExecutor | None = None
+        self._reading = threading.Lock()
 
     @property
     def waiting(self) -> bool:
@@ -83,12 +87,19 @@ class GpuWorker:
 
     async def read(self, processes: bool = True) -> GpuReport:
         """Return the GPUs now, or the last report, within about `patience` seconds."""
+        import asyncio  # it takes long, and the first reading is before the screens are there
+        from concurrent.futures import ThreadPoolExecutor
+
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "gpus")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.read_now, processes)
 
     def read_now(self, processes: bool = True) -> GpuReport:
-        """Read as `read` does, in the caller's thread. One thread at a time."""
+        """Read as `read` does, in the caller's thread. Another one that reads is waited for."""
+        with self._reading:
+            return self._read(processes)
+
+    def _read(self, processes: bool) -> GpuReport:
         deadline = self._monotonic() + self._patience
         for _ in range(2):  # a worker found dead is replaced within the same reading
             if not self._ready(processes):
@@ -104,8 +115,8 @@ class GpuWorker:
             self._drop()
         return self._stale()
 
-    def close(self) -> None:
-        """End the worker: its input closes, and it is killed if that does not help."""
+    def close(self, *, gently: bool = True) -> None:
+        """End the worker: its input closes, and it is killed if that does not help, or at once if not gently."""
         self._closed = True
         if self._thread is not None:
             self._thread.shutdown(wait=True)
@@ -115,6 +126,8 @@ class GpuWorker:
         if process is None:
             return
         _close_pipes(process)
+        if not gently:
+            process.kill()
         try:
             process.wait(1.0)
         except subprocess.TimeoutExpired:
@@ -158,22 +171,11 @@ class GpuWorker:
             return False
         self._starts.append(now)
         self._close_errors()
-        self._errors, theirs = os.pipe()
-        for end in (self._errors, theirs):  # a library that prints without end must not be kept waiting for a reader
-            os.set_blocking(end, False)
         try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=theirs,
-                start_new_session=True,  # the terminal's ctrl+c and hang-up are ours to handle
-            )
+            self._process, self._errors = spawn(self._command)
         except OSError as error:
             self._ended = f"cannot be started: {error.strerror or error}"
             return False
-        finally:
-            os.close(theirs)
         self._buffer = b""
         self._asked = None
         return True
@@ -252,6 +254,8 @@ class GpuWorker:
     def _stale(self) -> GpuReport:
         why = f": it {self._ended}" if self._ended else ""
         if self._last is None:
+            from vllm_studio_tui.probes.gpu.nvml import simulated  # not before the process has been asked
+
             return GpuReport(time.time(), error=f"The GPU reader has not answered yet{why}", simulated=simulated())
         at, report = self._last
         age = self._monotonic() - at

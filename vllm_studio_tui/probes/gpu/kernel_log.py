@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -186,8 +185,7 @@ class KernelLog:
             self._end_child()
 
     def _start_child(self, now: float) -> None:
-        if not self._journal or shutil.which(self._journal[0]) is None:
-            self._next_journal = now + 10 * JOURNAL_EVERY
+        if not self._journal:
             return
         try:
             self._child = subprocess.Popen(
@@ -199,6 +197,7 @@ class KernelLog:
                 start_new_session=True,
             )
         except OSError:
+            self._next_journal = now + 10 * JOURNAL_EVERY  # there is none
             return
         self._child_began, self._said = now, b""
         if self._child.stdout is not None:

@@ -117,7 +117,7 @@ class NvmlReader:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nvml = library
-        self._log = log
+        self.log = log
         self._clock = clock
         self._monotonic = monotonic
         self._devices: list[Device] | None = None
@@ -192,8 +192,8 @@ class NvmlReader:
 
     def look_at_log(self) -> None:
         """Take what is new in the kernel's log: the next reading tells it. Where there is no GPU nothing is done."""
-        if self._log is not None and self._devices and not simulated():
-            self._log.look()
+        if self.log is not None and self._devices and not simulated():
+            self.log.look()
 
     def close(self) -> None:
         """Shut the library down."""
@@ -282,7 +282,7 @@ class NvmlReader:
         invented = getattr(self._nvml, "invented_xids", None) if simulated() else None
         if invented is not None:
             return tuple(Xid(code, at, words) for at, code, words in invented(device.index))
-        return () if self._log is None else self._log.of(device.bus)
+        return () if self.log is None else self.log.of(device.bus)
 
     def _due(self) -> bool:
         return self._monotonic() - self._opened_at >= REOPEN and not self.hanging

@@ -85,7 +85,7 @@ VALUES = (
         fields=("utilization", "memory_utilization"),
     ),
     Value("power_draw", (("nvmlDeviceGetPowerUsage",),), validation.watts, live=True),
-    Value("power_limit", (("nvmlDeviceGetEnforcedPowerLimit",),), validation.watts),
+    Value("power_limit", (("nvmlDeviceGetEnforcedPowerLimit",),), validation.watts, every=SLOWLY),
     Value("energy_mj", (("nvmlDeviceGetTotalEnergyConsumption",),), validation.millijoules, live=True),
     Value(
         "temperature",
@@ -105,7 +105,7 @@ VALUES = (
         validation.throttle,
         live=True,
     ),
-    Value("mig", (("nvmlDeviceGetMigMode",),), validation.mig),
+    Value("mig", (("nvmlDeviceGetMigMode",),), validation.mig, every=SLOWLY),
     Value("performance_state", (("nvmlDeviceGetPerformanceState",),), validation.state),
     Value(
         "links", (("nvmlDeviceGetFieldValues", FIELDS),), validation.links,

@@ -15,7 +15,6 @@ import sys
 import threading
 
 from vllm_studio_tui.probes.gpu import protocol
-from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 
 #: Seconds for one reading: half a tick and more, so that an answer comes within the tick.
@@ -30,7 +29,7 @@ RENEW_MISMATCH = 300.0
 
 def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
     """Answer requests for ever; ends the process when nobody reads the answers."""
-    reader = NvmlReader(log=KernelLog())
+    reader = NvmlReader()
     while True:
         number, processes = requests.get()
         line = protocol.dump(reader.read(processes, PATIENCE), number)
@@ -39,6 +38,10 @@ def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
                 line = line[os.write(out, line) :]
         except OSError:
             os._exit(0)
+        if reader.log is None:
+            from vllm_studio_tui.probes.gpu.kernel_log import KernelLog  # not before the first answer
+
+            reader.log = KernelLog()
         reader.look_at_log()
         if reader.hanging > RENEW or reader.refused > (RENEW_REFUSED if reader.read_some else RENEW_MISMATCH):
             os._exit(0)

@@ -22,6 +22,7 @@ from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe
+from vllm_studio_tui.probes.gpu import early
 from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.gpu.nvml import simulated
 from vllm_studio_tui.probes.host import HostReader
@@ -83,7 +84,7 @@ class Sampler:
         self._every = every
         self._alerts = alerts
         self._watch = RunWatch(places)
-        self._gpus = gpus or GpuWorker(patience=max(0.5, every))
+        self._gpus = gpus or early.take() or GpuWorker(patience=max(0.5, every))
         self._host = HostReader(places.data)
         self._load = ProcessLoad()
         self._engines: dict[str, _Engine] = {}
