@@ -67,6 +67,7 @@ VALUES: Mapping[str, set[str]] = {
 }
 #: What a face does on its own machine, whichever studio it speaks to: the file, the modules, why.
 LOCAL: Mapping[str, tuple[set[str], str]] = {
+    "cli.bench": ({"services.bench.prompts"}, "reads the file of prompts, where the person is"),
     "cli.attach": ({"services.chat.attachments"}, "hands files to the chat that is open on this machine"),
     "cli.chat_input": ({"services.chat.attachments"}, "reads the files that a person names, where the person is"),
     "cli.demo": ({"studio", "runs", "services"}, "the demo runs on this machine, in a home of its own"),

@@ -38,6 +38,7 @@ NOUNS = (
     "metrics",
     "why",
     "alerts",
+    "bench",
     "usage",
     "requests",
     "keys",

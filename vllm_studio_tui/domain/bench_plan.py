@@ -170,3 +170,28 @@ def as_number(value: object, *, negative: bool = False) -> float | None:
     except OverflowError:
         return None
     return found if math.isfinite(found) and (negative or found >= 0) and abs(found) < 1e18 else None
+
+
+def goodput_limits(text: str) -> tuple[float | None, float | None]:
+    """Return the seconds of `ttft=0.5,tpot=40ms` or `ttft=500ms,speed=25`: to the first token, and for each token.
+
+    Raises:
+        UsageError: It is none such.
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, _, value = part.partition("=")
+        bare = value.strip().lower()
+        unit = 0.001 if bare.endswith("ms") else 1.0
+        try:
+            number = float(bare.removesuffix("ms").removesuffix("s")) * unit
+        except ValueError:
+            number = math.nan
+        if name.strip() not in ("ttft", "tpot", "speed") or not (math.isfinite(number) and number > 0):
+            raise UsageError(
+                f"{part[:80]} is no limit",
+                advice="Write ttft=0.5 or ttft=500ms, tpot=40ms, or speed=25 (tokens a second).",
+            )
+        found[name.strip()] = number
+    tpot = [value for value in (found.get("tpot"), 1 / found["speed"] if "speed" in found else None) if value]
+    return found.get("ttft"), min(tpot) if tpot else None

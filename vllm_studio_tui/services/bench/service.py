@@ -193,6 +193,27 @@ class Bench:
         raw = [requests_of(self._rows().requests(one.id)) for one in pair]
         return compare(pair[0], pair[1], raw[0], raw[1])
 
+    def since_upgrade(self, bench_id: str) -> BenchComparison | None:
+        """Return what changed since the last benchmark of the same recipe and plan on another version of its engine.
+
+        Returns:
+            None: there is no such benchmark.
+
+        Raises:
+            NotFound: There is no benchmark of this id.
+        """
+        from vllm_studio_tui.services.bench.comparing import same_plan
+
+        after = self.get(bench_id)
+        if after.recipe_id is None or after.engine_version is None:
+            return None
+        for one in self.list(after.recipe_id, limit=1000):
+            before = one.engine_version is not None and one.engine_version != after.engine_version
+            same = one.revision == after.revision and one.gpus == after.gpus and same_plan(one.plan, after.plan)
+            if before and same and one.at < after.at and one.state in ("done", "stopped") and one.steps:
+                return self.compare(one.id, after.id)
+        return None
+
     def limit(self, bench_id: str, ttft: float | None = None, speed: float | None = None) -> BenchLimit:
         """Return how many users a benchmark's engine carries, from its steps.
 
