@@ -13,7 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_studio_tui.simulation.traffic import Parts, Traffic, e2e_parts, itl_parts, ttft_parts
+from vllm_studio_tui.simulation.traffic import (
+    Parts,
+    Traffic,
+    e2e_parts,
+    itl_parts,
+    prefill_parts,
+    queue_parts,
+    ttft_parts,
+)
 
 #: Edges of vLLM 0.32.
 TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
@@ -22,6 +30,8 @@ ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 
 E2E = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0)
 #: Tokens that the pretended KV cache holds.
 KV_TOKENS = 46_592
+#: Tokens of a block of it.
+BLOCK = 16
 
 
 class Histogram:
@@ -72,6 +82,7 @@ class Counters:
         self.finished: dict[str, int] = {}
         self.prompt_seconds = self.generation_seconds = 0.0
         self.ttft, self.itl, self.e2e = Histogram(TTFT), Histogram(ITL), Histogram(E2E)
+        self.none = Histogram(E2E)
         # Each process has an account of its own: an engine that is started again begins at zero.
         self._account = account and account.with_name(account.name.replace("{pid}", str(os.getpid())))
         self._written: tuple[int, int, int] | None = None
@@ -96,7 +107,7 @@ class Counters:
         shown = Shown(
             self.running, self.waiting, float(self.held), self.capacity, self.prompt_tokens, self.generation_tokens,
             self.cached_tokens, self.requests, 0, self.prompt_seconds, self.generation_seconds, dict(self.finished),
-            self.ttft, self.itl, self.e2e, 0.0,
+            self.ttft, self.itl, self.e2e, self.none, self.none, 0.0,
         )  # fmt: skip
         traffic = self.traffic
         if traffic is None:
@@ -120,6 +131,8 @@ class Counters:
         shown.ttft = self.ttft.plus(ttft_parts(traffic.layout, sums))
         shown.itl = self.itl.plus(itl_parts(traffic.layout, sums))
         shown.e2e = self.e2e.plus(e2e_parts(traffic.layout, sums))
+        shown.queue = self.none.plus(queue_parts(traffic.layout, sums))
+        shown.prefill = self.none.plus(prefill_parts(traffic.layout, sums))
         return shown
 
     def expose(self, style: str, model: str) -> str:
@@ -151,6 +164,8 @@ class Shown:
     ttft: Histogram
     itl: Histogram
     e2e: Histogram
+    queue: Histogram
+    prefill: Histogram
     speed: float
 
     @property
@@ -183,6 +198,18 @@ def _vllm(shown: Shown, model: str) -> Iterable[str]:
     for reason in ("stop", "length", "abort", "error"):
         count = shown.finished.get(reason, 0)
         yield f'vllm:request_success_total{{{labels},finished_reason="{reason}"}} {float(count)}'
+    yield "# TYPE vllm:num_requests_waiting_by_reason gauge"
+    yield f'vllm:num_requests_waiting_by_reason{{{labels},reason="capacity"}} {float(shown.waiting)}'
+    yield f'vllm:num_requests_waiting_by_reason{{{labels},reason="deferred"}} 0.0'
+    yield "# TYPE vllm:engine_sleep_state gauge"
+    yield f'vllm:engine_sleep_state{{{labels},sleep_state="awake"}} 1.0'
+    yield "# TYPE vllm:prompt_tokens_by_source_total counter"
+    for source, count in (("local_compute", shown.prompt - shown.cached), ("local_cache_hit", shown.cached)):
+        yield f'vllm:prompt_tokens_by_source_total{{{labels},source="{source}"}} {float(count)}'
+    yield "# TYPE vllm:cache_config_info gauge"
+    yield f'vllm:cache_config_info{{{labels},block_size="{BLOCK}",num_gpu_blocks="{shown.capacity // BLOCK}"}} 1.0'
+    yield from shown.queue.lines("vllm:request_queue_time_seconds", labels)
+    yield from shown.prefill.lines("vllm:request_prefill_time_seconds", labels)
     yield from shown.ttft.lines("vllm:time_to_first_token_seconds", labels)
     yield from shown.itl.lines("vllm:inter_token_latency_seconds", labels)
     yield from shown.e2e.lines("vllm:e2e_request_latency_seconds", labels)
@@ -195,6 +222,7 @@ def _sglang(shown: Shown, model: str) -> Iterable[str]:
         "num_running_reqs": shown.running,
         "num_queue_reqs": shown.waiting,
         "num_used_tokens": round(shown.held),
+        "kv_used_tokens": round(shown.held),
         "max_total_num_tokens": shown.capacity,
         "gen_throughput": shown.speed or own,
         "token_usage": shown.usage,
@@ -212,6 +240,7 @@ def _sglang(shown: Shown, model: str) -> Iterable[str]:
     for name, value in counters.items():
         yield f"# TYPE sglang:{name} counter"
         yield f"sglang:{name}{{{labels}}} {float(value)}"
+    yield from shown.queue.lines("sglang:queue_time_seconds", labels)
     yield from shown.ttft.lines("sglang:time_to_first_token_seconds", labels)
     yield from shown.itl.lines("sglang:inter_token_latency_seconds", labels)
     yield from shown.e2e.lines("sglang:e2e_request_latency_seconds", labels)

@@ -312,3 +312,15 @@ def e2e_parts(layout: Layout, sums: Sums) -> Parts:
     """Return the times that these answers took as a whole."""
     mean = layout.model.running / layout.model.peak * layout.model.output
     return (Part(sums.requests, mean * math.exp(-(0.6**2) / 2), 0.6),)
+
+
+def queue_parts(layout: Layout, sums: Sums) -> Parts:
+    """Return the times that these requests waited before their prompts were read: most of what a burst's wait is."""
+    median, rare = layout.model.ttft, sums.burst_requests
+    return Part(max(0.0, sums.requests - rare), 0.04 * median, 0.6), Part(rare, 36 * median, 0.5)
+
+
+def prefill_parts(layout: Layout, sums: Sums) -> Parts:
+    """Return the times that these prompts took."""
+    median, rare = layout.model.ttft, sums.burst_requests
+    return Part(max(0.0, sums.requests - rare), 0.9 * median, _TTFT_SIGMA), Part(rare, 4 * median, 0.4)

@@ -65,7 +65,8 @@ class Picture:
             for run_facts in facts:
                 rows += run_rows.rows(run_facts, glyphs, width, Size.COMPACT, self.now)
         else:
-            rows += engines(facts, glyphs, width, size, self.now)
+            others = [(one, self.snapshot.tick.engines.get(one.key)) for one in self.snapshot.foreign]
+            rows += engines(facts, glyphs, width, size, self.now, others[: max(1, room - len(facts))])
         if rest:
             from vllm_studio_tui.tui.paint.strip import count_row
 
