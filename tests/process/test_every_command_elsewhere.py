@@ -47,6 +47,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("recipes import FILE --json", 0, "four"),
     ("recipes import --running 99999999", 1, "99999999"),
     ("import ORIGINAL --json", 0, '"five"'),
+    ("import LITELLM --dry-run --json", 0, '"tokens": 136'),
     ("recipes delete five --yes", 0, ""),
     ("recipes delete two --yes", 0, ""),
     ("recipes delete three --yes", 0, ""),
@@ -229,6 +230,7 @@ def test_every_command_works_on_a_studio_elsewhere_or_says_why_not(
     names = {"FILE": str(file), "CHATFILE": str(tmp_path / "chat.json"), "PORT": str(free_port())}
     names["MCPFILE"] = str(servers)
     rows = [("five", json.dumps(original_recipe("five")), "", "")]
+    names["LITELLM"] = str(Path(__file__).parents[1] / "fixtures" / "litellm" / "spend-logs.csv")
     names["ORIGINAL"] = str(tmp_path / "recipes.db")
     (tmp_path / "recipes.db").write_bytes(made([RECIPES], {"recipes": rows}))
 

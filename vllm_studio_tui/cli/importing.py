@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from vllm_studio_tui.cli.opening import open_studio
-from vllm_studio_tui.cli.output import emit, note, say
+from vllm_studio_tui.cli.output import emit, note, say, table
 from vllm_studio_tui.cli.recipe_reports import show_report
+from vllm_studio_tui.kit.local_time import date_of, day_of
 from vllm_studio_tui.kit.numbers import count, duration
 from vllm_studio_tui.kit.sanitize import clean_line
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat_imports import ImportedChats
-    from vllm_studio_tui.domain.usage_imports import UsageImport
+    from vllm_studio_tui.domain.usage_imports import LogImport, UsageImport
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 
@@ -22,7 +23,9 @@ JSON = typer.Option(False, "--json", help="One JSON document.")
 def register(app: typer.Typer) -> None:
     @app.command("import")
     def import_(
-        path: str = typer.Argument(..., metavar="PATH", help="The original's data directory, or one of its databases."),
+        path: str = typer.Argument(
+            ..., metavar="PATH", help="The original's data directory or a database of it; LiteLLM's logs."
+        ),
         dry_run: bool = typer.Option(False, "--dry-run", help="Keep nothing; say what would be taken in."),
         replace: bool = typer.Option(
             False, "--replace/--keep-both", help="What becomes of a recipe that is there with other content."
@@ -31,7 +34,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Take over recipes, chats, best speeds and totals of the original vllm-studio; nothing of it is changed.
 
-        A second time only what is new comes in.
+        Also the spend logs of a LiteLLM: JSON of its API, CSV, a dump of its Postgres. A second time only what is new
+        comes in.
         """
         from vllm_studio_tui.services.original import find_databases, take_in
 
@@ -49,7 +53,9 @@ def register(app: typer.Typer) -> None:
                     _show_chats(one.chats, dry_run=dry_run)
                 if one.usage is not None:
                     _show_usage(one.usage, dry_run=dry_run)
-                if one.recipes is None and one.chats is None and one.usage is None and not one.failed:
+                if one.logs is not None:
+                    _show_logs(one.logs, dry_run=dry_run)
+                if not any((one.recipes, one.chats, one.usage, one.logs, one.failed)):
                     say("nothing in it to take over")
         for one in reports if not as_json else ():
             for words in one.notes:
@@ -90,3 +96,26 @@ def _show_usage(found: UsageImport, *, dry_run: bool) -> None:
         say(f"{', '.join(parts)} {verb} added to the totals over all time")
     else:
         say("its totals were taken over before: nothing to add")
+
+
+def _show_logs(found: LogImport, *, dry_run: bool) -> None:
+    verb = "would be taken in" if dry_run else "taken in"
+    span = ""
+    if found.since is not None and found.until is not None:
+        first, last = date_of(day_of(found.since)), date_of(day_of(found.until))
+        span = f", of {first}" if first == last else f", from {first} to {last}"
+    say(f"{verb}: {_requests(found.requests)} with {count(found.tokens)} tokens{span}")
+    for number, words in (
+        (found.known, "here already"),
+        (found.ours, "recorded here when they were made, and left out"),
+        (found.from_cache, "answered from LiteLLM's own cache, and left out"),
+        (found.unreadable, "without a time or an id, and left out"),
+        (found.of_runs, "answered by runs here, whose engines' counters count"),
+    ):
+        if number:
+            say(f"{_requests(number)} {words}")
+    table(("FIELD", "WHAT BECOMES OF IT"), [(clean_line(name), words) for name, words in found.fields.items()])
+
+
+def _requests(number: int) -> str:
+    return f"{count(number)} request{'' if number == 1 else 's'}"

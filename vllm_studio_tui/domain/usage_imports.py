@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vllm_studio_tui.kit.iso_time import iso_time
+
 
 @dataclass(frozen=True, slots=True)
 class UsageImport:
@@ -33,4 +35,46 @@ class UsageImport:
             "added": dict(self.added),
             "has_totals": self.has_totals,
             "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LogImport:
+    """What taking in logs of requests came to.
+
+    Attributes:
+        requests, tokens: What came in, or would.
+        known: Requests that came in before.
+        ours: Requests that were recorded here when they were made.
+        from_cache: Answers of its own cache, which no engine computed.
+        unreadable: Rows without a time or an id.
+        of_runs: Of those that came in, the ones that runs here answered: there the engine's counters count.
+        since, until: The first and the last moment of what came in.
+        fields: What became of each column.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    known: int = 0
+    ours: int = 0
+    from_cache: int = 0
+    unreadable: int = 0
+    of_runs: int = 0
+    since: float | None = None
+    until: float | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `import --json` prints of it."""
+        return {
+            "requests": self.requests,
+            "tokens": self.tokens,
+            "known": self.known,
+            "ours": self.ours,
+            "from_cache": self.from_cache,
+            "unreadable": self.unreadable,
+            "of_runs": self.of_runs,
+            "since": iso_time(self.since),
+            "until": iso_time(self.until),
+            "fields": dict(self.fields),
         }

@@ -13,23 +13,26 @@ from vllm_studio_tui.store.database_files import is_database, read_database
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat_imports import ImportedChats
-    from vllm_studio_tui.domain.usage_imports import UsageImport
+    from vllm_studio_tui.domain.usage_imports import LogImport, UsageImport
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.recipes.importing import ImportReport
 
 #: Files of a directory that are looked at.
 MAX_FILES = 1000
+#: Bytes of logs, which are read at once.
+MAX_LOGS = 2 << 30
 #: In this order a person reads of them; others come after these.
 _ORDER = ("controller.db", "recipes.db", "chats.db", "metrics.db", "lifetime.db")
 
 
 @dataclass(frozen=True, slots=True)
 class OriginalFile:
-    """A database, whole."""
+    """A database, whole; or `logs` of LiteLLM."""
 
     name: str
     raw: bytes
     notes: tuple[str, ...] = ()
+    logs: bool = False
 
 
 @dataclass(slots=True)
@@ -37,7 +40,7 @@ class FileReport:
     """What came of one database.
 
     Attributes:
-        recipes, chats, usage: What was taken in; None where it has none of them.
+        recipes, chats, usage, logs: What was taken in; None where it has none of them.
         failed: Why something could not be taken in, a sentence each.
     """
 
@@ -45,6 +48,7 @@ class FileReport:
     recipes: ImportReport | None = None
     chats: ImportedChats | None = None
     usage: UsageImport | None = None
+    logs: LogImport | None = None
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -62,6 +66,7 @@ class FileReport:
             "recipes": None if self.recipes is None else self.recipes.to_json(),
             "chats": chats,
             "usage": None if self.usage is None else self.usage.to_json(),
+            "logs": None if self.logs is None else self.logs.to_json(),
             "notes": self.notes,
             "failed": self.failed,
         }
@@ -84,6 +89,8 @@ def find_databases(path: str) -> list[OriginalFile]:
         if is_database(str(one)):
             raw, notes = read_database(str(one))
             found.append(OriginalFile(one.name, raw, tuple(notes)))
+    if not found and place.is_file():
+        found += _logs(place)
     if found:
         return found
     if not place.is_dir():
@@ -96,6 +103,21 @@ def find_databases(path: str) -> list[OriginalFile]:
         cause="The original keeps recipes.db or controller.db, chats.db, metrics.db and lifetime.db.",
         advice="Name its data directory: that of its variable with DATA_DIR in its name, else data in its folder.",
     )
+
+
+def _logs(place: Path) -> list[OriginalFile]:
+    """Return a file that may have logs of LiteLLM, which the original asked for its usage; nothing for any other."""
+    from vllm_studio_tui.services.litellm_logs import looks_like_logs
+
+    try:
+        if place.stat().st_size > MAX_LOGS:
+            raise StudioError(
+                f"{place.name} is larger than {MAX_LOGS >> 30} GiB", advice="Take in a part of the time at once."
+            )
+        raw = place.read_bytes()
+    except OSError as error:
+        raise StudioError(f"{place} cannot be read", cause=error.strerror or str(error)) from None
+    return [OriginalFile(place.name, raw, logs=True)] if looks_like_logs(raw) else []
 
 
 def _in_folder(place: Path) -> list[Path]:
@@ -121,6 +143,10 @@ def take_in(
     for one in files:
         report = FileReport(one.name, notes=list(one.notes))
         reports.append(report)
+        if one.logs:
+            with _telling(report):
+                report.logs = studio.usage.import_logs(one.raw, one.name, dry_run=dry_run)
+            continue
         try:
             has = read_original(one.raw, one.name)
             report.notes += has.notes

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import FieldNote, Recipe
     from vllm_studio_tui.domain.requests import LiveRequests, RequestQuery
     from vllm_studio_tui.domain.usage import CompletedRequest, UsageQuery, UsageReport
-    from vllm_studio_tui.domain.usage_imports import UsageImport
+    from vllm_studio_tui.domain.usage_imports import LogImport, UsageImport
     from vllm_studio_tui.kit.event_bus import Bus
     from vllm_studio_tui.kit.paths import Places
     from vllm_studio_tui.runs.foreign import Foreign
@@ -145,6 +145,7 @@ class UsageApi(Protocol):
     def report(self, query: UsageQuery, *, now: float | None = None) -> UsageReport: ...
     def reports(self, queries: Sequence[UsageQuery], *, now: float | None = None) -> list[UsageReport]: ...
     def import_(self, raw: bytes, source: str, *, dry_run: bool = False) -> UsageImport: ...
+    def import_logs(self, raw: bytes, source: str, *, dry_run: bool = False) -> LogImport: ...
 
 
 class KeysApi(Protocol):

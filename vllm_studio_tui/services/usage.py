@@ -32,7 +32,7 @@ from vllm_studio_tui.store.usage import counter_parts, energy_parts, key_names, 
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
-    from vllm_studio_tui.domain.usage_imports import UsageImport
+    from vllm_studio_tui.domain.usage_imports import LogImport, UsageImport
     from vllm_studio_tui.services.launching.upkeep import Upkeep
 
 #: What a report is divided by, whatever it is asked for: all that is quick and not long.
@@ -99,6 +99,16 @@ class Usage:
         if added and not dry_run:
             self.report(UsageQuery())  # keeps the new totals
         return UsageImport(tuple(sorted(better)), len(found.peaks or {}), added, bool(totals), found.notes)
+
+    def import_logs(self, raw: bytes, source: str, *, dry_run: bool = False) -> LogImport:
+        """Take in the spend logs of a LiteLLM; see `usage_log_import.import_logs`. Blocking.
+
+        Raises:
+            StoreError: They cannot be read, or not be kept.
+        """
+        from vllm_studio_tui.services.usage_log_import import import_logs
+
+        return import_logs(self._db(), raw, source, dry_run=dry_run)
 
     def _bring_in(self, db: Database) -> str:
         """Fold what keepers have written; return in words why that failed, empty where it did not."""
