@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +344,14 @@ def test_a_built_in_rule_is_switched_off_and_on_again(places: Places) -> None:
     left = alerts.remove("disk")
     assert left is not None and left.enabled
     assert next(one for one in alerts.rules() if one.name == "disk").enabled
+
+
+def test_an_alert_is_an_event_on_the_time_axis(places: Places) -> None:
+    alerts, db = service(places), Database.open(places.database)
+    AlertRows(db).put("gpu GPU-0", replace(ALERT, until=BEGIN + 60), told=True)
+    (event,) = alerts.events(BEGIN - 1, BEGIN + 1)
+    assert (event.kind, event.at) == ("alert", BEGIN) and "GPU over 85 °C" in event.title
+    assert list(alerts.events(BEGIN + 1, BEGIN + 100)) == []
 
 
 def test_what_cannot_be_added_changes_nothing(places: Places) -> None:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -148,8 +149,9 @@ def before(path: Path, images: list[str | None]) -> None:
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.execute("DROP TABLE chat_pictures")
         old.execute("DROP INDEX chat_messages_with_pictures")
-        for later in ("memory_reports", "benchmark_requests", "benchmarks", "alerts"):
-            old.execute(f"DROP TABLE {later}")
+        for later in schema.EMPTY[schema.EMPTY.index(schema.CHAT_PICTURES[-1]) + 1 :]:
+            if made := re.match(r"CREATE (TABLE|INDEX) (\w+)", later):
+                old.execute(f"DROP {made[1]} IF EXISTS {made[2]}")
         old.execute("DELETE FROM _sqlite_migrations WHERE name >= '0010'")
         for at, text in enumerate(images, 1):
             old.execute("UPDATE chat_messages SET images = ? WHERE seq = ?", (text, at))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.alerts import Alert, AlertRule
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
+from vllm_studio_tui.domain.timeline import TimelineEvent
 from vllm_studio_tui.services.alerts.rules import built_in, make_rules, rule_of
 from vllm_studio_tui.services.alerts.telling import Channels
 
@@ -61,6 +62,12 @@ class Alerts:
         from vllm_studio_tui.store.alerts import AlertRows
 
         return AlertRows(self._db()).latest(since, limit)
+
+    def events(self, since: float, until: float) -> Iterator[TimelineEvent]:
+        """Return the alerts that began in a time, as events. Blocking."""
+        for alert in self.history(since):
+            if since <= alert.since < until:
+                yield TimelineEvent(alert.since, "alert", f"{alert.subject}: {alert.words}", alert.run_id or "")
 
     def add(self, name: str, fields: Mapping[str, Any]) -> AlertRule:
         """Keep a rule in the settings, in the place of one of this name; programs that run take it at their next start.

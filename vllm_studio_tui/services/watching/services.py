@@ -42,7 +42,10 @@ class WatchingServices(Opened):
             lambda: self.sampler.history if "sampler" in self.__dict__ else None,
             SampleReader(samples_file(self.places)),
             record=Happened(
-                lambda: self.db, Upkeep(self.places, lambda: self.settings, lambda: self.db).fold, self._seen
+                lambda: self.db,
+                Upkeep(self.places, lambda: self.settings, lambda: self.db).fold,
+                self._seen,
+                (self.alerts.events,),
             ),
             recipes=lambda: recipes_of(self._seen()),
         )
