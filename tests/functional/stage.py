@@ -11,6 +11,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
+from tests.functional.stage_processes import StillProcesses
 from tests.unit.scripted_engine import Engine
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.chat import Target
@@ -249,7 +250,7 @@ class Staged:
             await self.pilot.pause()
             pending = [worker for worker in self.app.workers if worker.group in ("start", "commands", "recipes", "plan",
                        "usage", "chats", "requests", "hosts", "models", "pulls", "section", "match", "search", "fixes",
-                       "run-page", "completion", "create")
+                       "run-page", "completion", "create", "processes")
                        and not worker.is_finished]  # fmt: skip
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
@@ -331,6 +332,7 @@ async def staged(
     engine = Engine(*script)
     given = studio.__dict__
     given["sampler"], given["launcher"] = sampler, launcher
+    given["processes"] = StillProcesses(studio.places, lambda: sampler.latest, now)
     given["chat"] = ChatService(studio.db, studio.bus, engine)
     given["context"] = ChatContext(lambda: studio.db, lambda target, recipe: None, stream=engine)
     given["write_title"] = lambda question, answer, name=None: title_of(question)  # nobody is asked but by tests of it

@@ -295,6 +295,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.logs.place import LogsPlace
     from vllm_studio_tui.tui.screens.models.place import ModelsPlace
     from vllm_studio_tui.tui.screens.monitor.place import Monitor
+    from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
     from vllm_studio_tui.tui.screens.recipes.field import MOVES, FieldInput
     from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
     from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
@@ -308,7 +309,8 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     owners = {
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
-        "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table, "start": WhatToRun,
+        "processes": ProcessesView, "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table,
+        "start": WhatToRun,
         "hosts": HostsPlace, "models": ModelsPlace, "create": CreatePage, "cells": CellsCanvas,
         "compare": ComparePage, "call": Transcript, "chips": ChipRow,
     }  # fmt: skip

@@ -23,6 +23,7 @@ from tests.functional import (
     test_actions_watching,
     test_compare,
     test_creating,
+    test_processes,
     test_run_page,
     test_starting,
 )
@@ -47,6 +48,7 @@ from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.models.place import ModelsPlace
 from vllm_studio_tui.tui.screens.monitor.place import Monitor
+from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
 from vllm_studio_tui.tui.screens.recipes.form import RecipeForm
 from vllm_studio_tui.tui.screens.recipes.place import RecipesPlace
 from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
@@ -67,6 +69,7 @@ MODULES = (
     test_actions_watching,
     test_compare,
     test_creating,
+    test_processes,
     test_run_page,
     test_starting,
 )
@@ -231,6 +234,14 @@ async def on_the_page_of_a_new_recipe(stage: Staged) -> None:
     await stage.until(lambda: stage.app.place_name == "dashboard", "back where one was")
 
 
+async def on_every_process(stage: Staged) -> None:
+    """One of a run, and one of somebody else."""
+    await stage.press("v")
+    for key in ("pid:48812:488120", "pid:60412:604120"):
+        await cursor(stage, "#processes-table", key)
+        await stage.press(*keys_of("processes"))
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 async def on_a_failed_run_of_the_monitor(stage: Staged) -> None:
     await cursor(stage, "#monitor-canvas", "run:llama-3.3-70b-1")
@@ -254,6 +265,7 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "models": ("models", ModelsPlace, on_models_and_downloads),
     "create": ("dashboard", CreatePage, on_the_page_of_a_new_recipe),
     "monitor": ("monitor", Monitor, on_a_failed_run_of_the_monitor),
+    "processes": ("monitor", ProcessesView, on_every_process),
 }
 
 

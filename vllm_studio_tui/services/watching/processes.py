@@ -152,7 +152,7 @@ class Processes:
         row, below = self._find(pid)
         one = row.process
         run = self._runs.get(one.run_id or "")
-        told = Consequence(one, ends=1 + len(below), refusal=_refusal(one))
+        told = Consequence(one, ends=1 + len(below), refusal=self._refusal(one))
         if run is None:
             return replace(told, words=tuple(_of_others(one, below)), signals=self._allowed(one))
         requests = self._requests(run)
@@ -177,23 +177,36 @@ class Processes:
     def _send(self, pid: int, start: int, name: str, one: Process | None) -> SignalSent:
         if one is None or one.start != start:
             return SignalSent(pid, None, "it has gone, or was never in the list")
-        refusal = _refusal(one)
+        refusal = self._refusal(one)
         if refusal is not None:
             return SignalSent(pid, None, refusal)
         words = ""
         if name == "KILL" and "KILL" not in self._allowed(one):
-            if (problem := _deliver(one, "TERM")) is not None:
+            if (problem := self._deliver(one, "TERM")) is not None:
                 return SignalSent(pid, None, problem)
             self._asked.add((pid, start))
             if _gone_within(pid, start, GRACE):
                 return SignalSent(pid, "TERM", "it was asked to end first, and did")
             words = f"it was asked to end first, and lived {GRACE:.0f} s later"
-        problem = _deliver(one, name)
+        problem = self._deliver(one, name)
         if problem is not None:
             return SignalSent(pid, None, problem)
         if name in GENTLE:
             self._asked.add((pid, start))
         return SignalSent(pid, name, words)
+
+    def _refusal(self, one: Process) -> str | None:
+        """Return why nothing can be sent to a process, without sending anything."""
+        if not one.start:
+            return "it cannot be reached from here: it is of another container, or of a simulation"
+        if one.pid in (os.getpid(), os.getppid()):
+            return "it is this studio, or what started it"
+        if one.state == "Z":
+            return "it has ended already: its parent has not taken note"
+        return _problem_of(one, 0)
+
+    def _deliver(self, one: Process, name: str) -> str | None:
+        return _problem_of(one, int(getattr(signal, f"SIG{name}")))
 
     def _allowed(self, one: Process) -> tuple[str, ...]:
         """Return what may be sent at once: KILL to what is ours, and to what was asked to end before."""
@@ -274,21 +287,6 @@ def _of_others(one: Process, below: Sequence[ProcessRow]) -> list[str]:
 
 def _ending(count: int) -> str:
     return "nothing else ends with it" if count == 1 else f"{count} processes end with it"
-
-
-def _refusal(one: Process) -> str | None:
-    """Return why nothing can be sent to a process, without sending anything."""
-    if not one.start:
-        return "it cannot be reached from here: it is of another container, or of a simulation"
-    if one.pid in (os.getpid(), os.getppid()):
-        return "it is this studio, or what started it"
-    if one.state == "Z":
-        return "it has ended already: its parent has not taken note"
-    return _problem_of(one, 0)
-
-
-def _deliver(one: Process, name: str) -> str | None:
-    return _problem_of(one, int(getattr(signal, f"SIG{name}")))
 
 
 def _problem_of(one: Process, number: int) -> str | None:

@@ -9,7 +9,7 @@ SCREEN = Screen(
     title="Monitor",
     help="Monitor: engines and GPUs over time",
     widget="Monitor",
-    scopes={"monitor": "Monitor"},
+    scopes={"monitor": "Monitor", "processes": "Monitor: processes"},
     actions=(
         Action(
             "monitor.open",
@@ -38,5 +38,20 @@ SCREEN = Screen(
         Action(
             "monitor.view", "v", "view", "Processes with their commands instead of charts, panels of packages, and back"
         ),
+        Action(
+            "processes.open", "enter", "open", "Open its run; all that is known of one of somebody else", palette=False
+        ),
+        Action(
+            "processes.stop",
+            "s",
+            "stop, signal",
+            "Stop the run, or send a signal, after saying what it does",
+            writes=True,
+        ),
+        Action("processes.left", "left,h", "fold", "Fold it; where it is folded, to its parent", palette=False),
+        Action("processes.right", "right,l", "", "Unfold it", palette=False),
+        Action("processes.fold-all", "z", "", "Fold all trees, or open them", palette=False),
+        Action("processes.log", "L", "log", "Log of its run", palette=False),
+        Action("processes.copy", "y", "", "Copy its number", palette=False),
     ),
 )

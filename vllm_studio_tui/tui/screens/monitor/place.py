@@ -26,6 +26,7 @@ from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
 from vllm_studio_tui.tui.screens.monitor.lanes import Happening
 from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.screens.monitor.picture import Picture, happenings, stops
+from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change
 from vllm_studio_tui.tui.screens.monitor.why_rows import why_rows
@@ -51,6 +52,8 @@ class Monitor(Place):
         self._time = TimeView()
         self._events: list[Happening] = []
         self._view = CHARTS
+        #: Rows of the engines and GPUs, where the processes have the rest.
+        self._top = 0
         self._panels: Panels | None = None
 
     @cached_property
@@ -67,6 +70,29 @@ class Monitor(Place):
 
     def compose(self) -> ComposeResult:
         yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
+        yield ProcessesView(lambda: self.commands, id="processes")
+
+    @property
+    def _canvas(self) -> ListCanvas:
+        return self.query_one("#monitor-canvas", ListCanvas)
+
+    @property
+    def _processes(self) -> ProcessesView:
+        return self.query_one("#processes", ProcessesView)
+
+    def on_mount(self) -> None:
+        self._processes.display = False
+
+    def on_resize(self) -> None:
+        self._share()
+
+    def focus_first(self) -> None:
+        (self._processes.table if self._view == PROCESSES else self._canvas).focus()
+
+    def update_place(self) -> None:
+        if self._view == PROCESSES:
+            self._processes.look()
+        super().update_place()
 
     def shown(self) -> None:
         super().shown()
@@ -107,10 +133,15 @@ class Monitor(Place):
             keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
             picture.box = why_rows(box.why, box.name, box.at, now, width, size, keys)
             picture.before = box.before
+        if self._view == PROCESSES:
+            height = self.size.height  # else what is shared out would become less with each picture
         rows = picture.top(width, height)
         room = height - len(rows)
         if self._view == PROCESSES:
-            return rows + paint.processes(snapshot, glyphs, width, size, room, whole=True)
+            if len(rows) != self._top:
+                self._top = len(rows)
+                self.call_after_refresh(self._share)
+            return rows
         if self._view == PANELS and self._panels is not None:
             return rows + panel_rows(self._panels.look(snapshot), width, size)
         return rows + picture.over_time(width, room)
@@ -123,7 +154,8 @@ class Monitor(Place):
         if name == "fix":
             return bool(self._why.open and self._why.why and self._why.why.changes) or self._failed() is not None
         if name == "why":
-            return self.size_class > Size.STRIP and self._asked_about() is not None
+            shown = self._view != PROCESSES and self.size_class > Size.STRIP
+            return shown and self._asked_about() is not None
         return name != "open" or self._chosen_run() is not None or self._chosen_process() is not None
 
     def labelled(self, action: Action) -> Action:
@@ -163,6 +195,8 @@ class Monitor(Place):
         self.shell.update_frame()
 
     def escape_word(self) -> str:
+        if self._view == PROCESSES:
+            return self._processes.escape_word()
         return "close" if self._why.open else "now" if self._time.touched else ""
 
     def action_open(self) -> None:
@@ -174,6 +208,10 @@ class Monitor(Place):
             self.shell.push_screen(Pages(partial(paint.details, process)))
 
     def escape(self) -> bool:
+        if self._view == PROCESSES:
+            if not self._processes.escape():
+                self._choose(CHARTS)
+            return True
         if self._why.open:
             self._why.close()
             self._again()
@@ -267,5 +305,19 @@ class Monitor(Place):
             self.shell.tell("No event before this one is known." if step < 0 else "No event is later.")
 
     def action_view(self) -> None:
-        self._view = self._next_view
+        self._choose(self._next_view)
+
+    def _choose(self, view: str) -> None:
+        self._view = view
+        self._processes.display = view == PROCESSES
+        self._share()
+        if view == PROCESSES:
+            self._processes.draw()
+        self.focus_first()
         self._again()
+
+    def _share(self) -> None:
+        """Share the rows: the processes have what engines and GPUs leave, and half of them at least."""
+        shared, small = self._view == PROCESSES, self.size_class < Size.BASE
+        self._canvas.display = not (shared and small)
+        self._canvas.styles.height = min(self._top, self.size.height // 2) if shared and self._top else "1fr"
