@@ -455,3 +455,35 @@ def test_preemptions_of_requests_that_ended_are_read_beside_all_of_them() -> Non
     )
     m = EngineProbe("vllm").observe(text, 1.0)
     assert (m.preemptions_total, m.ended_requests_total, m.ended_preemptions_total) == (4, 9, 3)
+
+
+def test_all_that_a_real_engine_tells_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    run: Any = SimpleNamespace(recipe_id="smol", run_id="smol-1", backend="vllm", state="ready")
+    command.show(run, EngineProbe("vllm").observe(capture("vllm"), 1.0))
+    printed = capsys.readouterr().out
+    assert "16 length, 6 stop  since its start" in printed
+    assert "0 of 46592 tokens" in printed
+    assert "<300 ms" in printed  # the queue was shorter than the engine measures
+    assert "over the last" not in printed  # it was looked at once
+
+
+def test_windows_ranks_and_reasons_are_printed_where_there_are_some(capsys: pytest.CaptureFixture[str]) -> None:
+    run: Any = SimpleNamespace(recipe_id="smol", run_id="smol-1", backend="vllm", state="ready")
+    probe = EngineProbe("vllm", window=60.0)
+    for second in range(17):
+        m = probe.observe(
+            "\n".join(
+                f'vllm:num_requests_running{{engine="{rank}"}} {rank}\n'
+                f'vllm:num_requests_waiting{{engine="{rank}"}} 2\n'
+                f'vllm:num_requests_waiting_by_reason{{engine="{rank}",reason="capacity"}} 2\n'
+                f'vllm:generation_tokens_total{{engine="{rank}"}} {50 * second}'
+                for rank in range(2)
+            ),
+            float(second),
+        )
+    command.show(run, m)
+    lines = capsys.readouterr().out.splitlines()
+    assert "4 waiting (4 capacity)" in lines[1]
+    assert next(line for line in lines if line.startswith("over the last")).split()[3:] == ["5", "s", "15", "s"]
+    assert next(line.split() for line in lines if line.startswith("generation tok/s"))[2:] == ["100.0", "100.0"]
+    assert any("20.0% more" in line for line in lines)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles, WindowSpeeds
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 
@@ -48,30 +48,119 @@ def show(run: RunView, m: EngineMetrics) -> None:
     if m.error:
         return  # printed on stderr
     rows = (
-        ("requests", f"{_count(m.running)} running, {_count(m.waiting)} waiting"),
+        ("requests", f"{_count(m.running)} running, {_count(m.waiting)} waiting{_parts(m.waiting_by_reason)}"),
+        *_ended(m),
         ("generation", numbers.fixed(m.generation_tokens_per_second, 1, " tok/s", DASH)),
-        ("prompt", numbers.fixed(m.prompt_tokens_per_second, 1, " tok/s", DASH)),
-        ("KV cache", _share(m.kv_cache_usage)),
+        ("prompt", numbers.fixed(m.prompt_tokens_per_second, 1, " tok/s", DASH) + _computed(m)),
+        ("KV cache", _share(m.kv_cache_usage) + _tokens(m)),
         ("prefix cache hits", _share(m.prefix_cache_hit_rate) + _mark(m, "prefix_cache_hit_rate")),
+        *_rare(m),
     )
     own = [
         (clean_line(one.metric.label), one.metric.text(one.value, DASH) + _since(one.since_start)) for one in m.custom
     ]
     for name, value in (*rows, *own):
         say(f"{name:<18} {value}")
+    _say_windows(m)
+    _say_ranks(m)
+    say()
+    latencies = (
+        ("first token", "ttft", m.ttft),
+        ("between tokens", "itl", m.itl),
+        ("per output token", "tpot", m.tpot),
+        ("whole request", "e2e", m.e2e),
+        ("queue", "queue", m.queue),
+        ("prefill", "prefill", m.prefill),
+        ("decode", "decode", m.decode),
+    )
+    table(
+        ("latency", "mean", "p50", "p95", "p99", "count", ""),
+        [
+            (title, numbers.seconds(p.mean, math.inf, DASH), *_latency(p), _count(p.count), _mark(m, field).strip())
+            for title, field, p in latencies
+            if p.count is not None or field in ("ttft", "itl", "e2e")
+        ],
+        right=(1, 2, 3, 4, 5),
+    )
+
+
+def _parts(counts: Mapping[str, int]) -> str:
+    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f" ({words})" if words else ""
+
+
+def _ended(m: EngineMetrics) -> list[tuple[str, str]]:
+    if not m.outcomes:
+        return []
+    words = ", ".join(f"{count} {name}" for name, count in sorted(m.outcomes.items(), key=lambda one: -one[1]))
+    return [("ended", words + _mark(m, "outcomes"))]
+
+
+def _computed(m: EngineMetrics) -> str:
+    """Return of the prompts' speed what was computed and what came from a cache."""
+    computed, cached = m.prompt_computed_per_second, m.prompt_cached_per_second
+    if computed is None or cached is None or not m.prompt_tokens_per_second:
+        return ""
+    return f"  ({computed:.1f} computed, {cached:.1f} cached)"
+
+
+def _tokens(m: EngineMetrics) -> str:
+    if m.kv_tokens_used is None:
+        return "" if m.kv_tokens_total is None else f"  of {m.kv_tokens_total} tokens"
+    return f"  {m.kv_tokens_used}" + ("" if m.kv_tokens_total is None else f" of {m.kv_tokens_total}") + " tokens"
+
+
+def _rare(m: EngineMetrics) -> list[tuple[str, str]]:
+    """Return what only some engines tell, or only at times."""
+    rows = []
+    if m.preemptions is not None:
+        rows.append(("preempted", f"{m.preemptions}{_mark(m, 'preemptions')}"))
+    if m.tokens_per_step is not None:
+        rows.append(("tokens a step", f"{m.tokens_per_step:.1f}{_mark(m, 'tokens_per_step')}"))
+    if m.spec_acceptance is not None:
+        longer = "" if m.spec_length is None else f", {m.spec_length:.2f} tokens a step"
+        rows.append(("guessed ahead", f"{_share(m.spec_acceptance)} taken{longer}{_mark(m, 'spec_acceptance')}"))
+    if m.sleep not in (None, "awake"):
+        rows.append(("asleep", m.sleep or ""))
+    return rows
+
+
+def _say_windows(m: EngineMetrics) -> None:
+    """Print speeds over the windows that the engine was really watched for."""
+    from vllm_studio_tui.cli.output import say, table
+
+    whole = {seconds: one for seconds, one in m.windows.items() if one.seconds >= 0.8 * seconds}
+    if not whole:
+        return
+    kinds: tuple[tuple[str, Callable[[WindowSpeeds], str]], ...] = (
+        ("generation tok/s", lambda one: numbers.fixed(one.generation_tokens_per_second, 1, unknown=DASH)),
+        ("prompt tok/s", lambda one: numbers.fixed(one.prompt_tokens_per_second, 1, unknown=DASH)),
+        ("requests/s", lambda one: numbers.fixed(one.requests_per_second, 2, unknown=DASH)),
+        ("preempted", lambda one: _count(one.preemptions)),
+        ("prefix cache hits", lambda one: _share(one.prefix_cache_hit_rate)),
+    )
+    rows = [(title, *(word(one) for one in whole.values())) for title, word in kinds]
     say()
     table(
-        ("latency", "p50", "p95", "p99", "count", ""),
-        [
-            (title, *_latency(p), _count(p.count), _mark(m, field).strip())
-            for title, field, p in (
-                ("first token", "ttft", m.ttft),
-                ("between tokens", "itl", m.itl),
-                ("whole request", "e2e", m.e2e),
-            )
-        ],
-        right=(1, 2, 3, 4),
+        ("over the last", *(f"{seconds} s" for seconds in whole)),
+        [row for row in rows if set(row[1:]) != {DASH}],
+        right=tuple(range(1, len(whole) + 1)),
     )
+
+
+def _say_ranks(m: EngineMetrics) -> None:
+    from vllm_studio_tui.cli.output import say, table
+
+    if not m.ranks:
+        return
+    say()
+    table(
+        ("rank", "running", "waiting", "KV cache"),
+        [(str(one.rank), _count(one.running), _count(one.waiting), _share(one.kv)) for one in m.ranks],
+        right=(0, 1, 2, 3),
+    )
+    if m.imbalance is not None:
+        say(f"The busiest rank has {numbers.exact_percent(m.imbalance, unknown=DASH)} more to do than the average.")
 
 
 def _count(value: int | None) -> str:
@@ -91,8 +180,13 @@ def _since(start: bool) -> str:
 
 
 def _latency(p: Percentiles) -> tuple[str, ...]:
-    unknown = DASH if p.over is None else f">{p.over:g} s"
-    return tuple(numbers.seconds(value, math.inf, unknown) for value in (p.p50, p.p95, p.p99))
+    def word(value: float | None) -> str:
+        sign, known = p.bounded(value)
+        if sign and known is not None:
+            return f"{sign}{known:g} s" if known >= 1 or sign == ">" else f"{sign}{1000 * known:g} ms"
+        return numbers.seconds(known, math.inf, DASH)
+
+    return tuple(word(value) for value in (p.p50, p.p95, p.p99))
 
 
 def watch(readings: Iterable[EngineMetrics], show_one: Callable[[EngineMetrics], None]) -> None:
