@@ -135,7 +135,7 @@ def say_comparison(one: BenchComparison) -> None:
             cells += [_figure(name, change.before if change else None), _figure(name, change.after if change else None)]
             cells.append(_change(change))
         rows.append(cells)
-    head = [one.by, *(cell for title, _ in known for cell in (title, "then", "change"))]
+    head = [one.by, *(cell for title, _ in known for cell in (title, "now", "change"))]
     if rows and known:
         table(head, rows, right=tuple(range(len(head))))
     say(one.verdict)
@@ -173,4 +173,6 @@ def _number(value: float | None, places: int = 1) -> str:
 
 
 def _seconds(value: float | None) -> str:
+    if value is not None and value < 0.1:
+        return f"{value * 1000:.1f} ms"
     return numbers.seconds(value, math.inf, DASH)

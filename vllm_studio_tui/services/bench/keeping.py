@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vllm_studio_tui.domain.bench import BenchRequest, BenchResult, BenchStep, percentiles
+from vllm_studio_tui.domain.bench import BenchPlan, BenchRequest, BenchResult, BenchStep, percentiles
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.services.bench.folder import COLUMNS, BenchFolder, request_from, result_document, result_of
 from vllm_studio_tui.store.benchmarks import BenchmarkRows
@@ -88,41 +88,51 @@ def _ledger_row(result: BenchResult, place: int, one: BenchRequest) -> Completed
 
 
 def _unfinished(result: BenchResult, requests: Sequence[BenchRequest]) -> list[BenchStep]:
-    """Return the step that was being measured, from what is on record of its requests: without gaps between chunks."""
+    """Return the step that was being measured, from what is on record of its requests."""
     place = len(result.steps)
-    counted = [one for one in requests if one.step == place and one.counted and one.error != CANCELLED]
+    here = [one for one in requests if one.step == place and one.counted and one.error != CANCELLED]
+    loads = result.plan.loads
+    made = step_of_requests(result.plan, loads[place] if place < len(loads) else 0, here)
+    return [] if made is None else [made]
+
+
+def step_of_requests(
+    plan: BenchPlan, load: float, counted: Sequence[BenchRequest], seconds: float | None = None
+) -> BenchStep | None:
+    """Return a step from its requests alone: without gaps between chunks. None where no request ended well.
+
+    Args:
+        seconds: How long was measured; None: from the first that was sent to the last that ended.
+    """
     well = [one for one in counted if one.error is None and one.e2e is not None]
     if not well:
-        return []
-    begin, end = min(one.sent for one in well), max(one.sent + (one.e2e or 0.0) for one in well)
-    seconds = max(1e-9, end - begin)
-    good = sum(one.good(result.plan.limits) for one in well)
+        return None
+    if seconds is None:
+        begin, end = min(one.sent for one in well), max(one.sent + (one.e2e or 0.0) for one in well)
+        seconds = max(1e-9, end - begin)
+    good = sum(one.good(plan.limits) for one in well)
     tpot = percentiles(value for one in well if (value := one.tpot) is not None)
-    loads = result.plan.loads
-    load = loads[place] if place < len(loads) else 0
-    closed = result.plan.arrivals == "closed"
+    closed = plan.arrivals == "closed"
     out, came = sum(one.output_tokens or 0 for one in well), sum(one.prompt_tokens or 0 for one in well)
-    return [
-        BenchStep(
-            concurrency=round(load) if closed else None,
-            rate=None if closed else float(load),
-            requests=len(well),
-            errors=len(counted) - len(well),
-            duration=seconds,
-            input_tokens_per_second=came / seconds,
-            output_tokens_per_second=out / seconds,
-            requests_per_second=len(well) / seconds,
-            goodput=good / seconds,
-            good=good / len(counted),
-            user_speed=1 / tpot.mean if tpot.mean else None,
-            ttft=percentiles(one.ttft for one in well if one.ttft is not None),
-            first_answer=percentiles(one.first_answer for one in well if one.first_answer is not None),
-            tpot=tpot,
-            e2e=percentiles(one.e2e for one in well if one.e2e is not None),
-            tokens_in=came,
-            tokens_out=out,
-        )
-    ]
+    return BenchStep(
+        concurrency=round(load) if closed else None,
+        rate=None if closed else float(load),
+        requests=len(well),
+        errors=len(counted) - len(well),
+        duration=seconds,
+        input_tokens_per_second=came / seconds,
+        output_tokens_per_second=out / seconds,
+        requests_per_second=len(well) / seconds,
+        goodput=good / seconds,
+        good=good / len(counted),
+        user_speed=1 / tpot.mean if tpot.mean else None,
+        ttft=percentiles(one.ttft for one in well if one.ttft is not None),
+        first_answer=percentiles(one.first_answer for one in well if one.first_answer is not None),
+        tpot=tpot,
+        e2e=percentiles(one.e2e for one in well if one.e2e is not None),
+        tokens_in=came,
+        tokens_out=out,
+    )
 
 
 def known(rows: BenchmarkRows, bench_id: str) -> BenchResult | None:

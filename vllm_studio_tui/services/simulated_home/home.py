@@ -28,6 +28,7 @@ from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.ledger import fold_all
 from vllm_studio_tui.runs.port_choice import choose_port
 from vllm_studio_tui.services.simulated_home import chats
+from vllm_studio_tui.services.simulated_home.benchmarks import write_benchmarks
 from vllm_studio_tui.services.simulated_home.chats import PastChats
 from vllm_studio_tui.services.simulated_home.plan import FORMS, LOADED, RUNS, SERVES, Form
 from vllm_studio_tui.services.simulated_home.run_files import RunFiles, older, spec_of
@@ -100,6 +101,7 @@ class SimulatedHome:
         self._coming()
         if self._made_at() != made_at:
             PastChats(self._db, past).write(now)
+            write_benchmarks(self._db, now)
         return live[READY]
 
     # --- what is there ----------------------------------------------------------------------------------
