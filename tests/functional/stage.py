@@ -250,7 +250,7 @@ class Staged:
             await self.pilot.pause()
             pending = [worker for worker in self.app.workers if worker.group in ("start", "commands", "recipes", "plan",
                        "usage", "chats", "requests", "hosts", "models", "pulls", "section", "match", "search", "fixes",
-                       "run-page", "completion", "create", "processes")
+                       "run-page", "completion", "create", "processes", "bench")
                        and not worker.is_finished]  # fmt: skip
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):

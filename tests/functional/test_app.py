@@ -281,6 +281,7 @@ async def test_every_cell_can_be_read(tmp_path: Path, theme: str) -> None:
 
 def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.app import StudioApp
+    from vllm_studio_tui.tui.screens.bench.place import BenchPlace
     from vllm_studio_tui.tui.screens.chat.chips import ChipRow
     from vllm_studio_tui.tui.screens.chat.place import ChatPlace
     from vllm_studio_tui.tui.screens.chat.prompt import PromptArea
@@ -293,6 +294,9 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
     from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
     from vllm_studio_tui.tui.screens.logs.place import LogsPlace
+    from vllm_studio_tui.tui.screens.measure.fields import MOVES as MEASURE_MOVES
+    from vllm_studio_tui.tui.screens.measure.fields import MeasureInput
+    from vllm_studio_tui.tui.screens.measure.place import MeasurePage
     from vllm_studio_tui.tui.screens.models.place import ModelsPlace
     from vllm_studio_tui.tui.screens.monitor.place import Monitor
     from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
@@ -313,9 +317,11 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
         "start": WhatToRun,
         "hosts": HostsPlace, "models": ModelsPlace, "create": CreatePage, "cells": CellsCanvas,
         "compare": ComparePage, "call": Transcript, "chips": ChipRow,
+        "bench": BenchPlace, "measure": MeasurePage,
     }  # fmt: skip
     for action in actions.ACTIONS:
         if action.scope == "chats":
             continue  # keys of the list of chats, see test_chats_are_found_renamed_and_put_into_the_trash
         owner = FieldInput if action.id in MOVES else CreateInput if action.id in CREATE_MOVES else owners[action.scope]
+        owner = MeasureInput if action.id in MEASURE_MOVES else owner
         assert callable(getattr(owner, f"action_{action.method}")), action.id

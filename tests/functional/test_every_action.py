@@ -12,6 +12,7 @@ import pytest
 
 from tests.functional import (
     test_actions_app,
+    test_actions_bench,
     test_actions_chat,
     test_actions_context,
     test_actions_hosts,
@@ -28,6 +29,7 @@ from tests.functional import (
     test_starting,
 )
 from tests.functional.acting import cursor, ids_of
+from tests.functional.benching import while_measuring, with_benchmarks
 from tests.functional.models import with_models
 from tests.functional.stage import Staged, bare, staged
 from tests.unit.scripted_engine import DONE
@@ -37,6 +39,7 @@ from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tui.app import StudioApp
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
+from vllm_studio_tui.tui.screens.bench.place import BenchPlace
 from vllm_studio_tui.tui.screens.chat.flows import ChatFlows
 from vllm_studio_tui.tui.screens.chat.marking import Marking
 from vllm_studio_tui.tui.screens.chat.place import ChatPlace
@@ -46,6 +49,7 @@ from vllm_studio_tui.tui.screens.create.place import CreatePage
 from vllm_studio_tui.tui.screens.dashboard.place import Dashboard
 from vllm_studio_tui.tui.screens.hosts.place import HostsPlace
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
+from vllm_studio_tui.tui.screens.measure.place import MeasurePage
 from vllm_studio_tui.tui.screens.models.place import ModelsPlace
 from vllm_studio_tui.tui.screens.monitor.place import Monitor
 from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
@@ -59,6 +63,7 @@ from vllm_studio_tui.tui.sheets.starting import WhatToRun
 MODULES = (
     test_actions_context,
     test_actions_app,
+    test_actions_bench,
     test_actions_recipes,
     test_actions_requests,
     test_actions_tools,
@@ -242,6 +247,26 @@ async def on_every_process(stage: Staged) -> None:
         await stage.press(*keys_of("processes"))
 
 
+async def on_a_benchmark(stage: Staged) -> None:
+    """A result, then one that is being made."""
+    with_benchmarks(stage.studio)
+    stage.app.current.read_again()
+    await stage.settle()
+    await stage.press(*keys_of("bench"))
+    while_measuring(stage.studio)
+    stage.app.benches.look()
+    await stage.settle()
+    await stage.press("s")
+
+
+async def on_the_set_up_of_a_benchmark(stage: Staged) -> None:
+    with_benchmarks(stage.studio)
+    stage.app.open_page("measure", '{"recipe": "qwen3-32b"}')
+    await stage.settle()
+    await stage.press("ctrl+r", "escape")
+    await stage.until(lambda: stage.app.place_name == "dashboard", "back where one was")
+
+
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 async def on_a_failed_run_of_the_monitor(stage: Staged) -> None:
     await cursor(stage, "#monitor-canvas", "run:llama-3.3-70b-1")
@@ -266,6 +291,8 @@ WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {
     "create": ("dashboard", CreatePage, on_the_page_of_a_new_recipe),
     "monitor": ("monitor", Monitor, on_a_failed_run_of_the_monitor),
     "processes": ("monitor", ProcessesView, on_every_process),
+    "bench": ("bench", BenchPlace, on_a_benchmark),
+    "measure": ("dashboard", MeasurePage, on_the_set_up_of_a_benchmark),
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.benching import while_measuring
 from tests.functional.models import with_models
 from tests.functional.stage import NOW, Staged, bare, snapshot, staged
 from tests.hosts import STAGE as HOSTS
@@ -83,6 +84,11 @@ async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
             save_host(stage.studio.places, name, entry)
         stage.app.current.read_again()
         await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
+    elif place == "bench" and not empty:
+        while_measuring(stage.studio)
+        stage.app.benches.look()
+        stage.app.current.read_again()
+        await stage.until(lambda: "step 6 of 7" in stage.text(), "the benchmark")
     elif place == "models" and empty:
         with_models(stage.studio, (), ())  # which folders a machine has is another matter
         stage.app.current.read_again()

@@ -26,7 +26,8 @@ def test_every_folder_is_a_screen() -> None:
     assert folders == {screen.name for screen in (*SCREENS, *PAGES)}
     orders = [screen.order or 0 for screen in SCREENS]
     assert orders == sorted(set(orders))
-    assert set(orders) <= set(range(1, 10)), "each has a digit of its own"
+    assert set(orders) <= set(range(1, 11))
+    assert len({screen.key for screen in SCREENS}) == len(SCREENS), "each has a digit of its own"
 
 
 @pytest.mark.parametrize("screen", [*SCREENS, *PAGES], ids=lambda screen: screen.name)
@@ -39,13 +40,16 @@ def test_a_screen_is_what_it_declares(screen: Screen) -> None:
 
 def test_a_screen_is_brought_to_the_front_by_its_number() -> None:
     for screen in SCREENS:
-        assert actions.BY_ID[f"app.{screen.name}"].keys == f"{screen.order},alt+{screen.order}"
+        assert actions.BY_ID[f"app.{screen.name}"].keys == f"{screen.key},alt+{screen.key}"
 
 
 def test_a_screen_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused, Studio.open_sync(Places.under(tmp_path)) as studio:
         open_screens(studio, screen="dashbord")
-    assert refused.value.cause == "There are: dashboard, recipes, chat, monitor, usage, logs, requests, models, hosts."
+    assert (
+        refused.value.cause
+        == "There are: dashboard, recipes, chat, monitor, usage, logs, requests, models, hosts, bench."
+    )
 
 
 def test_the_list_is_light() -> None:

@@ -17,6 +17,7 @@ from textual.screen import ModalScreen, Screen
 from vllm_studio_tui.kit import gc_freeze
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.services.watching.snapshot_feed import follow
+from vllm_studio_tui.tui.flows.benches import Benches
 from vllm_studio_tui.tui.flows.downloads import Downloads
 from vllm_studio_tui.tui.flows.everywhere import EverywhereApp
 from vllm_studio_tui.tui.flows.pulls import Pulls
@@ -82,7 +83,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.label = label
         self.snapshot: Snapshot | None = None
         self.last_words: list[str] = []
-        self.without_tab: frozenset[str] = frozenset(() if hosts else ("hosts",))
+        self.without_tab: frozenset[str] = frozenset({"bench"} if hosts else {"bench", "hosts"})
         self.can_become = can_become
         #: The host that this program is to be opened on again, empty for this machine; None: it ends.
         self.next_host: str | None = None
@@ -96,6 +97,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self._download_line = DownloadLine(self)
         self.downloads = Downloads(self._download_line.follow)
         self.pulls = Pulls(self, self._pulls_changed)
+        self.benches = Benches(self, self._benches_changed)
 
     # --- life -------------------------------------------------------------------------------------------
 
@@ -150,6 +152,7 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
             self.notices.arrived(self.snapshot, self.ink.glyphs)
             self.drop_past(self.snapshot)
         self.pulls.tick()
+        self.benches.tick()
         self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:
@@ -163,6 +166,17 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:
+            (place.read_again if whole else place.update_place)()
+
+    def _benches_changed(self, whole: bool) -> None:
+        """Show where the benchmark is; where a step became whole, its screen reads again."""
+        if self._exit or not self.is_running:
+            return
+        if whole:
+            self.show_tab("bench", shown=bool(self.benches.any))
+        self.update_frame()
+        place = self._places.get(self.place_name)
+        if place is not None and place.display and self.place_name in ("bench", "measure"):
             (place.read_again if whole else place.update_place)()
 
     @property
@@ -322,7 +336,14 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.last_words += going_on(self.snapshot) if self.next_host is None else []
         self.spawn(self._leave())
 
-    action_quit_studio = leave
+    def action_quit_studio(self) -> None:
+        """Leave; where a benchmark of this program would end by it, ask first."""
+        if self.benches.ours is None or len(self.screen_stack) > 1:
+            self.leave()
+            return
+        from vllm_studio_tui.tui.flows.benching import ask_leaving
+
+        self.spawn(ask_leaving(self, self.leave))
 
     def become(self, host: str) -> None:
         """Leave, and be opened again on a host of the settings; with an empty name on this machine."""

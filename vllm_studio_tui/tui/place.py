@@ -136,6 +136,18 @@ class Place(Container):
         """Return the run that keys are for now; None for none."""
         return None
 
+    def chosen_recipe(self) -> str | None:
+        """Return the recipe that keys are for now: that of the run; None for none."""
+        run = self.chosen_run()
+        return run.recipe_id if run is not None else None
+
+    def action_bench(self) -> None:
+        """Open the set-up of a benchmark, on the screens that have this key."""
+        if (recipe_id := self.chosen_recipe()) is not None:
+            from vllm_studio_tui.tui.flows.benching import set_up
+
+            set_up(self.shell, recipe_id)
+
     def kept(self, action_id: str) -> bool:
         """Whether the footer keeps the key of a way out of here at every width."""
         return True

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.tui.document.drawing import Drawing
+    from vllm_studio_tui.tui.flows.benches import Benches
     from vllm_studio_tui.tui.flows.downloads import Downloads
     from vllm_studio_tui.tui.flows.pulls import Pulls
     from vllm_studio_tui.tui.keys.action import Action
@@ -155,6 +156,10 @@ class Shell(Protocol):
     @property
     def pulls(self) -> Pulls:
         """What comes from the hub, each in a process of its own."""
+
+    @property
+    def benches(self) -> Benches:
+        """The benchmark that is made now, in a process of its own."""
 
     # --- telling the person -----------------------------------------------------------------------------
 

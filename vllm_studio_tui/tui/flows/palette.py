@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.tui.shell import Shell
 
 #: Screens whose actions are about what the screen shows, and actions that are about nothing under a cursor.
-WHOLE = frozenset({"chat", "monitor", "usage", "logs"})
+WHOLE = frozenset({"chat", "monitor", "usage", "logs", "bench"})
 ALONE = frozenset({"new", "import", "export", "find", "starter", "foreign", "demo"})
 
 
@@ -63,6 +63,10 @@ async def _do(shell: Shell, screen: Widget, said: str, active: Collection[str]) 
         from vllm_studio_tui.tui.flows.pulling import do
 
         await do(shell, kind, rest)
+    elif kind == "bench-stop":
+        from vllm_studio_tui.tui.flows.benching import stop
+
+        await stop(shell)
     elif kind == "launch":
         await commands.launch(rest)
     elif kind == "edit":
@@ -93,6 +97,10 @@ async def _do_with_run(shell: Shell, commands: Commands, kind: str, run: RunView
         await fix(shell, run)
     elif kind == "log":
         await commands.open_log(run.run_id)
+    elif kind == "bench":
+        from vllm_studio_tui.tui.flows.benching import set_up
+
+        set_up(shell, run.recipe_id)
     else:
         await {"stop": commands.stop, "probe": commands.probe, "dismiss": commands.dismiss}[kind](run)
 

@@ -31,6 +31,7 @@ CHATS, ASKED = 30, 200
 _RUN_ENTER = {
     "fix": "show the diff", "talk": "open the chat", "stop": "stop it", "url": "copy it", "page": "open its page",
     "log": "open its log", "probe": "test them", "dismiss": "dismiss it",
+    "bench": "open the set-up",
 }  # fmt: skip
 
 
@@ -49,6 +50,7 @@ class PaletteEntries:
             *self._here(),
             *self._of_runs(),
             *self._of_pulls(),
+            *self._of_bench(),
             *self._everywhere(),
             *self._screens(),
             *self._elsewhere(),
@@ -147,6 +149,7 @@ class PaletteEntries:
         yield entry("log", f"log of {run.name}", "run.log", kind="open", words="logs output")
         if run.state is State.READY and writes:
             yield entry("probe", f"test the parsers of {run.name}", "dashboard.probe")
+            yield entry("bench", f"bench {run.name}", "run.bench", words="benchmark measure limit users speed")
         if run.status.final and not run.dismissed and writes:
             yield entry("dismiss", f"dismiss {run.name}", "run.dismiss")
 
@@ -164,6 +167,13 @@ class PaletteEntries:
             for kind, label, key, enter in verbs:
                 yield Entry(f"{kind}:{one.id}", label, state, self._key(f"models.{key}"), "DOWNLOADS", "do",
                             f"{one.repo} pull resume stop", f"download:{one.id}", enter)  # fmt: skip
+
+    def _of_bench(self) -> Iterable[Entry]:
+        """What can be done with the benchmark that is made."""
+        if (now := self._shell.benches.progress) is not None and not self._shell.read_only:
+            how = self._shell.benches.chip.removeprefix("bench").strip().replace("/", " of ")
+            yield Entry(f"bench-stop:{now.id}", "stop the benchmark", how, self._key("bench.stop"), "BENCH", "do",
+                        "measure cancel", f"bench:{now.id}", "ask whether to")  # fmt: skip
 
     async def recipes(self) -> list[Entry]:
         """Read the recipes: what can be done with each."""

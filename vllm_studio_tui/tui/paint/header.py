@@ -56,12 +56,14 @@ def header(
     label: str = "",
     without_tab: Collection[str] = (),
     pulls: Sequence[Download] = (),
+    bench: str = "",
 ) -> list[Row]:
     """Draw the header: as much as fits, where the names of runs in trouble go last.
 
     Args:
         without_tab: Screens that are named only while they are in front.
         pulls: What is being downloaded.
+        bench: How far the benchmark is that is being made; empty for none.
     """
     row = Row(plane="surf")
     x = row.put(1, "studio", "fg bold") + 1
@@ -75,6 +77,13 @@ def header(
     runs = [run for run in snapshot.runs if run.state is not State.EXITED] if snapshot is not None else []
     gpus = _gpus(ink.glyphs, snapshot) if snapshot is not None else Part()
     tabs, right = _with_pulls(ink, width - x - 1, size, place, runs, gpus, host, without_tab, pulls)
+    if bench:
+        chip = Part([(ink.glyphs.state(State.LOADING)[0], "accent"), (f" {bench}", "fg")], "app.bench")
+        less = width - x - 1 - chip.width - GAP
+        narrow = _with_pulls(ink, less, size, place, runs, gpus, host, without_tab, pulls)
+        shown = sum(1 for part in right if part.link)
+        if [part.texts for part in narrow[1] if part.link] == [part.texts for part in right if part.link]:
+            tabs, right = narrow[0], [*narrow[1][:shown], chip, *narrow[1][shown:]]
     for part in tabs:
         after = row.run(x, part.texts)
         if part.link:

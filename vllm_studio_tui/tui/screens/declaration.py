@@ -14,8 +14,8 @@ class Screen:
 
     Attributes:
         name: The name of its folder, of `--screen` and of the action `app.<name>`.
-        order: Its place among the others, from 1; also the key that brings it to the front. None: a page, which has
-            neither a key nor a name in the header: it opens over any screen and goes back to it.
+        order: Its place among the others, from 1; its last digit is the key that brings it to the front. None: a page,
+            which has neither a key nor a name in the header: it opens over any screen and goes back to it.
         title: What the header calls it.
         help: What it shows, for help and palette.
         widget: The class in its `place.py`, which is imported when the screen is first shown.
@@ -33,4 +33,4 @@ class Screen:
 
     @property
     def key(self) -> str:
-        return "" if self.order is None else str(self.order)
+        return "" if self.order is None else str(self.order % 10)

@@ -28,15 +28,15 @@ WORDS = {
 }
 
 #: Screens with the speeds of answers.
-_SPEEDS = ("dashboard", "monitor", "usage", "chat", "run")
+_SPEEDS = ("dashboard", "monitor", "usage", "chat", "run", "bench", "measure")
 #: Short words of figures in full, and the screens that use them.
 FIGURES = (
     ("TTFT", "time to first token: until the first word of an answer", _SPEEDS),
-    ("ITL", "inter-token latency: between one token and the next", ("dashboard", "monitor", "run")),
+    ("ITL", "inter-token latency: between one token and the next", ("dashboard", "monitor", "run", "bench")),
     ("tok/s", "tokens per second: a token is three quarters of a word", _SPEEDS),
-    ("KV", "the memory that holds the contexts of all requests", ("dashboard", "monitor", "run")),
-    ("p95", "95 of 100 were at most so slow", ("dashboard", "monitor", "usage", "run")),
-    ("J/1k", "energy of the GPUs for a thousand written tokens", ("usage", "run")),
+    ("KV", "the memory that holds the contexts of all requests", ("dashboard", "monitor", "run", "bench")),
+    ("p95", "95 of 100 were at most so slow", ("dashboard", "monitor", "usage", "run", "bench")),
+    ("J/1k", "energy of the GPUs for a thousand written tokens", ("usage", "run", "bench")),
     ("fastest", "the best speed of one answer", ("usage",)),
 )
 
@@ -55,7 +55,7 @@ def help_pages(shell: Shell) -> Pages:
     everywhere = groups.pop(actions.SCOPES["app"], [])
     moving = groups.pop(actions.SCOPES["list"], [])
     figures = [(word, meaning) for word, meaning, places in FIGURES if shell.place_name in places]
-    span = _span([screen.order for screen in SCREENS if screen.order is not None])
+    span = _span([int(screen.key) for screen in SCREENS])
     names = ", ".join(screen.title for screen in SCREENS)
     # Alt with a digit types nothing, and works in every field.
     everywhere.insert(0, (span if any(_is_screen(action) for action, _ in active) else f"alt+{span}", names))

@@ -39,6 +39,7 @@ class Header(Canvas):
             without_tab=shell.without_tab,
             read_only=shell.read_only,
             label=shell.label,
+            bench="" if shell.tab_name == "bench" else shell.benches.chip,
             pulls=() if shell.tab_name == "models" else shell.pulls.going,
         )
 

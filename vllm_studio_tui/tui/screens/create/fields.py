@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from textual import events
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Horizontal
-from textual.widgets import Input
 
-from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.tui.keys import actions
-from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.widgets.canvas import Canvas
-
-if TYPE_CHECKING:
-    from vllm_studio_tui.tui.paint.ink import Ink
+from vllm_studio_tui.tui.widgets.field_row import FieldInput, FieldRow
 
 #: Name, label, whether it is chosen from a list, and the unit.
 FIELDS = (
@@ -27,106 +17,18 @@ FIELDS = (
     ("users", "Users at once", False, ""),
     ("name", "Name", False, ""),
 )
-LABEL = 17
 #: The actions of the page that a field does.
 MOVES = frozenset({"create.up", "create.down"})
 
 
-class CreateInput(Input):
-    """The input of a field. Left, right and space change a choice; up and down go to the fields beside it."""
+class CreateInput(FieldInput):
+    """The input of a field."""
 
+    PREFIX = "create"
     BINDINGS: ClassVar[list[BindingType]] = [one for one in actions.bindings("create") if one.id in MOVES]
 
-    def __init__(
-        self, name: str, *, choice: bool, step: Callable[[str, int], None], move: Callable[[str, int], None]
-    ) -> None:
-        super().__init__(select_on_focus=False, classes="create-field", id=f"create-{name}")
-        self.cursor_blink = False
-        self.field = name
-        self.choice = choice
-        self._step = step
-        self._move = move
 
-    def action_up(self) -> None:
-        self._move(self.field, -1)
+class CreateField(FieldRow):
+    """A field of the page."""
 
-    def action_down(self) -> None:
-        self._move(self.field, 1)
-
-    def on_key(self, event: events.Key) -> None:
-        if not self.choice:
-            return
-        if event.key in ("left", "right", "space"):
-            self._stop(event)
-            self._step(self.field, -1 if event.key == "left" else 1)
-        elif event.is_printable or event.key in ("backspace", "delete"):
-            self._stop(event)  # a choice is not typed
-
-    def _on_paste(self, event: events.Paste) -> None:
-        if self.choice:
-            event.stop()
-            event.prevent_default()
-            return
-        super()._on_paste(event)
-
-    @staticmethod
-    def _stop(event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
-
-    def show(self, text: str) -> None:
-        """Show a value that nobody typed."""
-        text = clean_line(text)
-        if self.value != text:
-            with self.prevent(Input.Changed):
-                self.value = text
-            self.cursor_position = 0 if self.choice else len(text)
-
-
-class CreateField(Container):
-    """A field with its label, its unit, and the reason of its value.
-
-    Args:
-        reason: Returns the style and the words that stand below the field.
-    """
-
-    def __init__(
-        self,
-        spec: tuple[str, str, bool, str],
-        get_ink: Callable[[], Ink],
-        reason: Callable[[str], tuple[str, str]],
-        step: Callable[[str, int], None],
-        move: Callable[[str, int], None],
-    ) -> None:
-        super().__init__(classes="create-row")
-        self.field, self._label, self._choice, self._unit = spec
-        self._get_ink, self._reason, self._step, self._move = get_ink, reason, step, move
-
-    def compose(self) -> ComposeResult:
-        with Horizontal(classes="create-line"):
-            yield Canvas(self._paint_label, self._get_ink, classes="create-label")
-            yield CreateInput(self.field, choice=self._choice, step=self._step, move=self._move)
-            yield Canvas(self._paint_unit, self._get_ink, classes="create-unit")
-        yield Canvas(self._paint_reason, self._get_ink, classes="create-reason")
-
-    @property
-    def input(self) -> CreateInput:
-        return self.query_one(CreateInput)
-
-    def _paint_label(self, width: int, height: int) -> Sequence[Row]:
-        row, focused = Row(), self.input.has_focus
-        row.put(0, self._label, "fg bold" if focused else "dim", width - 2)
-        if focused:
-            row.put(width - 1, self._get_ink().glyphs.cursor, "accent bold")
-        return [row]
-
-    def _paint_unit(self, width: int, height: int) -> Sequence[Row]:
-        row = Row()
-        row.put(1, self._get_ink().glyphs.choice if self._choice else self._unit, "faint", width - 1)
-        return [row]
-
-    def _paint_reason(self, width: int, height: int) -> Sequence[Row]:
-        style, words = self._reason(self.field)
-        row = Row()
-        row.put(LABEL + 1, words, style, max(0, width - LABEL - 2))
-        return [row]
+    INPUT = CreateInput

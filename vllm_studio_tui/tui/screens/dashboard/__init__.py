@@ -29,6 +29,7 @@ SCREEN = Screen(
         Action("dashboard.edit", "e", "edit", "Edit the recipe", writes=True),
         Action("dashboard.new", "n", "new", "What do you want to run?", writes=True),
         Action("dashboard.filter", "slash", "filter", "Show only runs and recipes with these words"),
+        Action("dashboard.bench", "B", "bench", "Benchmark the run or the recipe", writes=True),
         Action("dashboard.probe", "t", "", "Test the run's parsers: one tool call, one thought", writes=True),
         Action(
             "dashboard.import", "I", "", "Engines that the studio did not start: attach, stop, clean up", writes=True

@@ -208,7 +208,7 @@ class Dashboard(Place):
             return bool(self._recipes) or bool(self.snapshot and self.snapshot.runs)
         if name in ("new", "import"):
             return True
-        if name == "edit":
+        if name in ("edit", "bench"):
             return self.chosen_recipe() is not None
         if run is None:
             return False

@@ -15,6 +15,7 @@ SCREEN = Screen(
         Action("recipes.run", "r", "run", "Run the recipe, or those that are marked", writes=True),
         Action("recipes.stop", "s", "stop", "Stop the recipe's run", writes=True),
         Action("recipes.chat", "c", "chat", "Chat with the recipe's run"),
+        Action("recipes.bench", "B", "bench", "Benchmark the recipe's run", writes=True, rare=True),
         Action("recipes.log", "L", "log", "Log of the recipe's last run"),
         Action("recipes.edit", "e", "edit", "Edit the recipe", writes=True),
         Action("recipes.new", "n", "new", "A new recipe", writes=True),

@@ -138,13 +138,15 @@ class RecipesPlace(Place):
         return detail.detail_rows(plan, self.ink.glyphs, x, width, now)
 
     def _plan(self) -> plans.Plan | None:
-        key = self.chosen
-        return self._plans.get(key) if key is not None else None
+        return self._plans.get(self.chosen or "")
 
     @property
     def chosen(self) -> str | None:
         """The id of the recipe under the cursor."""
         return self.table.key
+
+    def chosen_recipe(self) -> str | None:
+        return self.chosen
 
     def chosen_run(self) -> RunView | None:
         """Return the latest run of the recipe under the cursor."""
@@ -215,9 +217,7 @@ class RecipesPlace(Place):
             return bool(self.table.marks) or (self.chosen is not None and not live)
         if name == "open":
             return self.chosen is not None and (run is not None or not self.shell.read_only)
-        if name in ("new", "import"):
-            return True
-        return self.chosen is not None
+        return name in ("new", "import") or self.chosen is not None
 
     def _is_external(self) -> bool:
         return any(key == self.chosen and data.get("backend") == "external" for key, data in self._rows or ())
@@ -273,8 +273,7 @@ class RecipesPlace(Place):
             await self.reload()
 
     def action_view(self) -> None:
-        first, second = self._marked
-        self.shell.spawn(marked.compare_two(self.shell, first, second))
+        self.shell.spawn(marked.compare_two(self.shell, *self._marked))
 
     def action_delete(self) -> None:
         if self.table.marks:

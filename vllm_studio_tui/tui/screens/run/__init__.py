@@ -30,6 +30,7 @@ SCREEN = Screen(
         Action("run.log", "L", "log", "The run's log"),
         Action("run.copy-url", "y", "copy URL", "Copy the address of the endpoint"),
         Action("run.copy-as", "Y", "copy as", "Copy curl, SDK, env lines or the config of a coding tool"),
+        Action("run.bench", "B", "bench", "Benchmark the run", writes=True),
         Action("run.edit", "e", "edit", "Edit the run's recipe", writes=True),
         Action("run.why", "w", "why", "The line of the log that shows why it failed"),
         Action("run.dismiss", "d", "dismiss", "Dismiss the failed run", writes=True),
