@@ -52,7 +52,8 @@ async def test_a_turn_is_kept_with_its_figures_and_counted(db: Database) -> None
     assert (request.run_id, request.attempt, request.recipe_id, request.source) == ("run-1", 2, "rec", "chat")
     assert (request.session_id, request.message_id, request.model) == (session, answer.id, "m")
     assert (request.prompt_tokens, request.completion_tokens, request.ttft, request.finish) == (10, 20, 0.1, "stop")
-    assert PeakRows(db).all() == {"m": {"prefill_tps": None, "generation_tps": 40.0, "ttft": 0.1}}
+    # Half a second of it is no peak of the model's speed.
+    assert PeakRows(db).all() == {"m": {"prefill_tps": None, "generation_tps": None, "ttft": 0.1}}
     assert engine.asked[0].sampling.temperature == 0.0
     one = service.sessions.get(session)
     assert (one.title, one.model, one.messages) == ("Capital of France?", "m", 2)

@@ -139,8 +139,9 @@ def test_what_is_under_way_at_the_end_is_interrupted(places: Places, db: Databas
 
 
 def test_the_fastest_answer_of_a_model_is_remembered_without_its_wait(log: RequestLog, db: Database) -> None:
-    log.put(asked("a", completion_tokens=100, tokens_per_second=50.0, ttft=3.5, load_seconds=3.0, queued_seconds=0.25))
-    log.put(asked("b", completion_tokens=100, tokens_per_second=40.0, ttft=0.5))
+    log.put(asked("a", completion_tokens=500, tokens_per_second=50.0, ttft=3.5, load_seconds=3.0, queued_seconds=0.25))
+    log.put(asked("b", completion_tokens=500, tokens_per_second=40.0, ttft=0.5))
+    log.put(asked("short", completion_tokens=400, tokens_per_second=90.0, ttft=0.5))  # not held for ten seconds
     log.put(asked("c", completion_tokens=3, tokens_per_second=900.0, ttft=0.001))
     log.put(asked("d", "failed", completion_tokens=100, tokens_per_second=900.0, ttft=0.001))
     eventually(lambda: read_peaks(db).get("m"))

@@ -51,6 +51,7 @@ class WindowSpeeds:
     """What an engine did over a window: tokens and requests a second, preemptions, share of prompts from its cache.
 
     Attributes:
+        prompt_computed_per_second: Of the prompts' tokens those that were in no cache.
         seconds: What is really covered, which is less than the window until the engine was watched so long.
     """
 
@@ -60,6 +61,7 @@ class WindowSpeeds:
     requests_per_second: float | None = None
     preemptions: int | None = None
     prefix_cache_hit_rate: float | None = None
+    prompt_computed_per_second: float | None = None
 
 
 #: Seconds of the windows that are kept of every engine.

@@ -102,7 +102,13 @@ async def _sampling(context: ServeContext, every: float, sampled: Callable[[Snap
     if every not in samplers:
         bus = Bus()
         samplers[every] = (
-            Sampler(context.studio.places, bus, every=every, alerts=context.studio.alert_watch()),
+            Sampler(
+                context.studio.places,
+                bus,
+                every=every,
+                alerts=context.studio.alert_watch(),
+                peaks=context.studio.peak_watch(),
+            ),
             bus,
             0,
         )

@@ -85,6 +85,7 @@ class Watching:
                 self._studio.bus,
                 every=self._studio.settings.refresh_seconds,
                 alerts=self._studio.alert_watch(),
+                peaks=self._studio.peak_watch(),
             )
             self._unfollow = follow(self._studio.bus, self._arrived)
             self._sampler.start()

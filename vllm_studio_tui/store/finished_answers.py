@@ -14,7 +14,7 @@ from vllm_studio_tui.store.chats import session_row
 from vllm_studio_tui.store.conversion import now, optional_text, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, MessageRows
-from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
+from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows, held_speed
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.tool_calls import ToolCallRows
 
@@ -116,7 +116,8 @@ def _count(db: Database, request: CompletedRequest | None) -> None:
     RequestRows(db).record(request)
     tokens = 0 if request.estimated else request.completion_tokens or 0
     if request.model and request.finish in SUCCESSES and tokens >= PEAK_TOKENS:
-        PeakRows(db).offer(request.model, generation_tps=request.tokens_per_second, ttft=request.ttft)
+        held = held_speed(tokens, request.tokens_per_second)
+        PeakRows(db).offer(request.model, generation_tps=held, ttft=request.ttft)
 
 
 # --- as a document --------------------------------------------------------------------------------------

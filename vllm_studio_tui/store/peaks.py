@@ -9,6 +9,8 @@ from vllm_studio_tui.store.database import Database, Reader
 
 #: Shorter answers say little about a speed.
 PEAK_TOKENS = 16
+#: Seconds for which a speed must have been held to be a peak, of an engine or of one answer.
+PEAK_SECONDS = 10.0
 #: The total that is a moment: of several the earliest counts.
 FIRST = "first_started_at"
 
@@ -34,6 +36,11 @@ def read_carried(db: Reader) -> dict[str, float]:
             value = min(found[name], value) if name == FIRST else found[name] + value
         found[name] = value
     return found
+
+
+def held_speed(tokens: int, speed: float | None) -> float | None:
+    """Return the speed of an answer that took as long as a peak must; None of a shorter one."""
+    return speed if speed is not None and speed > 0 and tokens / speed >= PEAK_SECONDS else None
 
 
 class PeakRows:

@@ -21,6 +21,7 @@ _COUNTED = {
     "generation_tokens_per_second": ("generation_tokens_per_second",),
     "requests_per_second": ("requests_per_second", "requests_total"),
     "preemptions": ("preemptions", "preemptions_total"),
+    "prompt_computed_per_second": ("prompt_computed_per_second",),
 }
 _COUNTING = frozenset({"rate", "total", "delta"})
 _HITS = "prefix_cache_hit_rate"
@@ -145,4 +146,5 @@ def _between(before: Mark, now: Mark) -> WindowSpeeds:
         _speed(before, now, "requests_per_second"),
         None if is_now is None else max(0, round(is_now.value - (was.value if was is not None else 0.0))),
         hits,
+        _speed(before, now, "prompt_computed_per_second"),
     )

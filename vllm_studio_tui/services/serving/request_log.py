@@ -29,7 +29,7 @@ from vllm_studio_tui.services.serving.journal import (
 )
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import lease
-from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows
+from vllm_studio_tui.store.peaks import PEAK_TOKENS, PeakRows, held_speed
 from vllm_studio_tui.store.requests import RequestRows
 
 #: Seconds that a row waits for others to be written with, and how many are written at once.
@@ -283,7 +283,8 @@ class RequestLog:
             tokens = 0 if one.estimated else one.completion_tokens or 0
             if one.model and one.finish in SUCCESSES and tokens >= PEAK_TOKENS:
                 speeds, waits = best.setdefault(one.model, ([], []))
-                speeds += [] if one.tokens_per_second is None else [one.tokens_per_second]
+                held = held_speed(tokens, one.tokens_per_second)
+                speeds += [] if held is None else [held]
                 # What it waited for others, and for its model to load, says nothing of the model.
                 waited = (one.queued_seconds or 0.0) + (one.load_seconds or 0.0)
                 waits += [] if one.ttft is None else [max(0.0, one.ttft - waited)]

@@ -30,6 +30,7 @@ from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.foreign import ForeignEngines
 from vllm_studio_tui.services.watching.history import History
+from vllm_studio_tui.services.watching.peaks import PeakWatch
 from vllm_studio_tui.services.watching.process_load import ProcessLoad
 from vllm_studio_tui.services.watching.sample_keeper import SampleKeeper, recipes_of
 from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -68,6 +69,7 @@ class Sampler:
     Args:
         gpus: Reads the GPUs; for tests.
         alerts: Says what of a sample is wrong.
+        peaks: Keeps the highest speeds.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class Sampler:
         every: float = 1.0,
         gpus: GpuWorker | None = None,
         alerts: Alarm | None = None,
+        peaks: PeakWatch | None = None,
     ) -> None:
         self._places = places
         self._bus = bus
         self._every = every
         self._alerts = alerts
+        self._peaks = None if simulated() else peaks  # what is made up is no peak
         self._watch = RunWatch(places)
         self._gpus = gpus or early.take() or GpuWorker(patience=max(0.5, every))
         self._host = HostReader(places.data)
@@ -133,6 +137,8 @@ class Sampler:
         self.keeper.close()
         if self._alerts is not None:
             self._alerts.close()
+        if self._peaks is not None:
+            self._peaks.close()
 
     def _run(self) -> None:
         while not self._stopped:
@@ -140,6 +146,8 @@ class Sampler:
             snapshot = self.sample()
             if self._alerts is not None and self.latest is not None:  # the first picture does not wait for the rules
                 snapshot = replace(snapshot, alerts=self._alerts.look(snapshot))
+            if self._peaks is not None:
+                self._peaks.look(snapshot)
             behind, self._behind = self._behind, False
             if not behind:
                 self.history.record(snapshot.tick)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.alerts.service import Alerts
     from vllm_studio_tui.services.alerts.watch import AlertWatch
+    from vllm_studio_tui.services.watching.peaks import PeakWatch
     from vllm_studio_tui.services.watching.processes import Processes
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -28,7 +29,7 @@ class WatchingServices(Opened):
     def sampler(self) -> Sampler:
         from vllm_studio_tui.services.watching.sampler import Sampler
 
-        return Sampler(self.places, self.bus, alerts=self.alert_watch())
+        return Sampler(self.places, self.bus, alerts=self.alert_watch(), peaks=self.peak_watch())
 
     @once_property
     def timeline(self) -> Timeline:
@@ -76,6 +77,12 @@ class WatchingServices(Opened):
         from vllm_studio_tui.services.alerts.watch import AlertWatch
 
         return AlertWatch(self.places, lambda: self.settings, lambda: self.db)
+
+    def peak_watch(self) -> PeakWatch:
+        """Return what keeps the highest speeds of each model; whoever has samples taken closes it."""
+        from vllm_studio_tui.services.watching.peaks import PeakWatch
+
+        return PeakWatch(lambda: self.db)
 
     @once_property
     def why(self) -> WhyService:
