@@ -104,18 +104,21 @@ class Spread:
     def add(self, seconds: float) -> None:
         self._minute[-1][round(math.log(max(1e-5, seconds)) / STEP)] += 1
 
-    def p95(self) -> float | None:
-        """Return the percentile, and go on to the next second."""
+    def percentile(self, above: float) -> float | None:
+        """Return the time that this share of them is above."""
         whole: Counter[int] = Counter()
         for second in self._minute:
             whole.update(second)
-        self._minute.append(Counter())
-        left = 0.05 * whole.total()
+        left = above * whole.total()
         for place in sorted(whole, reverse=True):
             left -= whole[place]
             if left <= 0:
                 return math.exp(place * STEP)
         return None
+
+    def go_on(self) -> None:
+        """Go on to the next second."""
+        self._minute.append(Counter())
 
 
 class Engine:
@@ -264,7 +267,11 @@ class Engine:
         target = 30 + power * 0.062 / machine.fan
         self.temperature += (target - self.temperature) * 0.03
         clock = min(second.clocks, default=1.0)
-        p95 = {name: kept.p95() for name, kept in (("ttft", self._ttft), ("itl", self._itl), ("queue", self._queue))}
+        kept = {"ttft": self._ttft, "itl": self._itl, "queue": self._queue}
+        p95 = {name: one.percentile(0.05) for name, one in kept.items()}
+        ttft50 = self._ttft.percentile(0.5)
+        for one in kept.values():
+            one.go_on()
         for name, value in {
             "out": second.out,
             "prefill": second.prefill,
@@ -276,6 +283,7 @@ class Engine:
             "kv": min(1.0, self._held / machine.cache),
             "preempt": second.preempted,
             "ttft": p95["ttft"],
+            "ttft50": ttft50,
             "itl": p95["itl"],
             "queue": p95["queue"],
             "step": (second.prefill + second.out) / second.steps if second.steps else None,

@@ -38,6 +38,12 @@ ENGINE: Mapping[RunSeries, Callable[[EngineMetrics], float | None]] = {
     RunSeries.PREEMPTIONS: lambda engine: _preemptions(engine),
     RunSeries.STEP: lambda engine: engine.tokens_per_step,
 }
+#: Fields that are over a window, or over the engine's whole life where there is no window yet.
+OF_WINDOW: Mapping[RunSeries, str] = {
+    RunSeries.HITS: "prefix_cache_hit_rate", RunSeries.QUEUE: "queue", RunSeries.TTFT: "ttft",
+    RunSeries.TTFT50: "ttft", RunSeries.ITL: "itl", RunSeries.ITL50: "itl", RunSeries.E2E: "e2e",
+    RunSeries.STEP: "tokens_per_step",
+}  # fmt: skip
 #: What is recorded of a GPU that answers.
 GPU: Mapping[GpuSeries, Callable[[Gpu], float | None]] = {
     GpuSeries.UTILIZATION: lambda gpu: gpu.utilization,
@@ -123,7 +129,9 @@ class History:
             running: list[float] = []
             for run_id, engine in tick.engines.items():
                 for series, value in ENGINE.items():
-                    self._add(at, series.of(run_id), value(engine))
+                    # What is over the engine's whole life says nothing of this moment.
+                    whole = OF_WINDOW.get(series) in engine.since_start
+                    self._add(at, series.of(run_id), None if whole else value(engine))
                 for one in engine.custom:
                     self._add(at, custom_series(run_id, one.metric.name), one.value)
                 if run_id.startswith(FOREIGN):

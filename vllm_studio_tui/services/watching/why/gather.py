@@ -29,7 +29,8 @@ LANE = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.97e9, 5: 3.94e9, 6: 7.56e9}
 ENGINE: Mapping[str, RunSeries] = {
     "out": RunSeries.OUTPUT, "prompt": RunSeries.INPUT, "prefill": RunSeries.PREFILL, "cached": RunSeries.CACHED,
     "hits": RunSeries.HITS, "running": RunSeries.RUNNING, "waiting": RunSeries.WAITING, "kv": RunSeries.KV_CACHE,
-    "preempt": RunSeries.PREEMPTIONS, "ttft": RunSeries.TTFT, "itl": RunSeries.ITL, "queue": RunSeries.QUEUE,
+    "preempt": RunSeries.PREEMPTIONS, "ttft": RunSeries.TTFT, "ttft50": RunSeries.TTFT50, "itl": RunSeries.ITL,
+    "queue": RunSeries.QUEUE,
     "step": RunSeries.STEP, "cpu": RunSeries.CPU,
 }  # fmt: skip
 #: Of several GPUs: how their values become one.

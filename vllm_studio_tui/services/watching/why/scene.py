@@ -20,7 +20,7 @@ BASELINE, MARGIN = 600.0, 30.0
 #: Columns that the time before must have.
 LEAST_BASELINE = 5
 #: How much worse is slow: shares of the usual, and seconds.
-SPEED_LEFT, ITL_MORE, TTFT_MORE, TTFT_LEAST, QUEUE_LEAST = 0.6, 1.3, 1.8, 0.3, 1.0
+SPEED_LEFT, ITL_MORE, TTFT_MORE, TTFT_LEAST, MIDDLE_MORE, QUEUE_LEAST = 0.6, 1.3, 1.8, 0.3, 1.3, 1.0
 #: Seconds around the moment whose values stand for `now`, and their least number.
 NEAR, LEAST_NOW = 45.0, 30.0
 
@@ -133,6 +133,7 @@ class Scene:
             "speed": statistics.median(speeds) if speeds else None,
             "itl": self.usual("itl", busy),
             "ttft": self.usual("ttft", busy),
+            "ttft50": self.usual("ttft50", busy),
         }
 
     def _is_slow(self, column: int, usual: Mapping[str, float | None]) -> bool:
@@ -144,7 +145,10 @@ class Scene:
         if itl is not None and usual["itl"] and itl > ITL_MORE * usual["itl"]:
             return True
         if ttft is not None and usual["ttft"] and ttft > max(TTFT_LEAST, TTFT_MORE * usual["ttft"]):
-            return True
+            # The 95th percentile of a few requests is the worst of them: of many more than one is late.
+            middle = self.value("ttft50", column)
+            if middle is None or not usual["ttft50"] or middle > MIDDLE_MORE * usual["ttft50"]:
+                return True
         if (self.value("waiting", column) or 0.0) >= 0.9 or (self.value("preempt", column) or 0.0) > 0:
             return True
         return (self.value("queue", column) or 0.0) > QUEUE_LEAST
