@@ -178,6 +178,31 @@ async def _why_slow(stage: Staged) -> None:
     await stage.press("escape")
 
 
+@monitor.scenario("monitor.pin")
+async def _pin(stage: Staged) -> None:
+    await stage.press("left", "left", "left", "p")
+    await shows(stage, "Pin 14:3")
+    await stage.type("slow here")
+    await stage.press("enter")
+    await shows(stage, "slow here")
+    assert [one.note for one in stage.studio.timeline.pins()] == ["slow here"]
+    await stage.press("p")
+    await hides(stage, "◆")
+    assert stage.studio.timeline.pins() == []
+    await stage.press("escape")
+
+
+@monitor.scenario("monitor.new")
+async def _new_alert(stage: Staged) -> None:
+    await stage.press("n")
+    await shows(stage, "new alert: what to look at")
+    await stage.press("enter")
+    await shows(stage, "Tell when")
+    await stage.press("enter")
+    await told(stage, "Alert ")
+    assert any(not rule.built_in for rule in stage.studio.alerts.rules())
+
+
 @monitor.scenario("monitor.previous-stop", "monitor.next-stop")
 async def _stops(stage: Staged) -> None:
     await stage.press("left_square_bracket", "left_square_bracket")

@@ -270,7 +270,7 @@ async def on_the_set_up_of_a_benchmark(stage: Staged) -> None:
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 async def on_a_failed_run_of_the_monitor(stage: Staged) -> None:
     await cursor(stage, "#monitor-canvas", "run:llama-3.3-70b-1")
-    await stage.press("f")
+    await stage.press("f", "p", "n")
 
 
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {

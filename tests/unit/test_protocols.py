@@ -30,6 +30,7 @@ VALUES: Mapping[str, set[str]] = {
     "runs.state_marks": set(),
     "runs.one_line": {"NEEDS", "OF_A_KIND", "Parts", "counts", "happened_at", "one_line"},
     "runs.read": {"RunView"},
+    "services.alerts.subjects": {"SUBJECTS"},
     "services.chat.answer": set(),
     "services.chat.answers": set(),
     "services.chat.artifacts": set(),

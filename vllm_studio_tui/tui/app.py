@@ -34,10 +34,14 @@ from vllm_studio_tui.tui.widgets.frame import Footer, Header
 from vllm_studio_tui.tui.widgets.whole_lines import WholeLines
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.run import State
     from vllm_studio_tui.services.protocols import StudioApi
 
 #: Seconds within which a second ctrl+c quits.
 TWICE = 1.5
+
+#: Samples after which the footer is drawn anew, whatever they say.
+FOOTER_TICKS = 5
 
 
 class StudioApp(EverywhereApp, inherit_bindings=False):
@@ -89,6 +93,9 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.next_host: str | None = None
         self._first_recipe, self._said = recipe, said
         self._frame: tuple[Canvas, ...] = ()
+        #: The states of the runs for which the footer was drawn, and the samples since.
+        self._told_states: tuple[tuple[str, State], ...] = ()
+        self._ticks = 0
         self._places: dict[str, Place] = {}
         self._making = asyncio.Lock()
         self._keys = Keys()
@@ -153,7 +160,13 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
             self.drop_past(self.snapshot)
         self.pulls.tick()
         self.benches.tick()
-        self.update_frame()
+        states = tuple((run.run_id, run.state) for run in self.snapshot.runs) if self.snapshot is not None else ()
+        self._ticks += 1
+        if states == self._told_states and self._ticks % FOOTER_TICKS:
+            self._frame[0].repaint()  # which keys work does not change with the figures
+        else:
+            self._told_states = states
+            self.update_frame()
         place = self._places.get(self.place_name)
         if place is not None and place.display:
             place.update_place()

@@ -49,6 +49,7 @@ class Glyphs:
     bullet: str = "•"
     full: str = "█"
     shade: str = "▒"
+    pinned: str = "◆"
     heat: str = "░▒▓█"
 
     def state(self, state: str) -> tuple[str, str]:
@@ -94,5 +95,6 @@ ASCII = Glyphs(
     bullet="*",
     full="#",
     shade="o",
+    pinned="+",
     heat=".:o#",
 )

@@ -33,6 +33,15 @@ SCREEN = Screen(
         Action(
             "monitor.fix", "f", "fix", "Show what would help as a diff: of a slow run, of a failed one", writes=True
         ),
+        Action("monitor.pin", "p", "", "Pin the moment with a note, or take its pin away", writes=True),
+        Action(
+            "monitor.new",
+            "n",
+            "alert",
+            "New alert: what to look at, and from when on it speaks",
+            writes=True,
+            rare=True,
+        ),
         Action("monitor.previous-stop", "left_square_bracket", "", "The event before"),
         Action("monitor.next-stop", "right_square_bracket", "", "The next event"),
         Action(

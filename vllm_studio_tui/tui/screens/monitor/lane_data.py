@@ -33,6 +33,8 @@ class LaneData:
         self._found: dict[str, dict[int, float | None]] = {}
         self._asked: tuple[Sequence[str], Axis] | None = None
         self._at = 0.0
+        #: Counts what was looked up.
+        self.version = 0
 
     def known(self, name: str) -> bool:
         """Return whether there is a series of this name."""
@@ -85,6 +87,7 @@ class LaneData:
             self._key = axis.step, axis.count
             self._found = {name: dict(enumerate(values, axis.first)) for name, values in found.items()}
             self._at = time.monotonic()
+            self.version += 1
         finally:
             self._asked = None
         if not known:

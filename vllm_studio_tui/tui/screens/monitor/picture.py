@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.tui.look.sizes import Size, margin
-from vllm_studio_tui.tui.paint import events as happened
 from vllm_studio_tui.tui.paint import gpus
 from vllm_studio_tui.tui.paint import runs as run_rows
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -16,6 +14,7 @@ from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.paint.run_parts import RunFacts
 from vllm_studio_tui.tui.screens.monitor import lane_groups, lanes
 from vllm_studio_tui.tui.screens.monitor import rows as paint
+from vllm_studio_tui.tui.screens.monitor.alert_rows import put_alerts
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
 from vllm_studio_tui.tui.screens.monitor.lanes import Happening
@@ -25,8 +24,10 @@ from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 AROUND_LANES = 3
 #: Rows that processes need below the charts, and that they have at most while there are charts to draw.
 LEAST_PROCESSES = 4
-#: What needs a person; it stands in words beside the row of events.
-URGENT = (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+#: Where the alerts begin beside the processes, in the largest windows.
+ALERTS_AT = 116
+#: Seconds from one picture of the charts to the next, as a share of a column, and the most.
+PACE, SLOWEST = 4, 5.0
 
 
 @dataclass(slots=True)
@@ -36,13 +37,16 @@ class Picture:
     Attributes:
         facts: The runs, trouble first.
         box: Rows between the charts and the processes: why it was slow.
+        kept: The charts as they were drawn last.
         held: Why the picture is not of the present; empty: it is.
+        alerts: The lines of the list of alerts.
     """
 
     snapshot: Snapshot
     facts: Sequence[RunFacts]
     view: TimeView
     data: LaneData
+    kept: Charts
     glyphs: Glyphs
     size: Size
     now: float
@@ -50,6 +54,7 @@ class Picture:
     box: Sequence[Row] = ()
     before: tuple[float, float] | None = None
     held: str = ""
+    alerts: Sequence[Sequence[tuple[str, str]]] = ()
 
     def top(self, width: int, height: int) -> list[Row]:
         """Draw engines, GPUs and, where there is room, the host."""
@@ -98,24 +103,40 @@ class Picture:
         made = self._charts(width, max(0, room - len(box) - len(gap)))
         if box:
             made += [*gap, *box]
-        left = room - len(made) - 1
-        if left >= LEAST_PROCESSES and any(gpu.processes for gpu in self.snapshot.tick.gpus.gpus):
-            made += [Row(), *paint.processes(self.snapshot, self.glyphs, width, size, left)]
-        return made[:room]
+        return (made + self._below(width, room - len(made) - 1))[:room]
+
+    def _below(self, width: int, room: int) -> list[Row]:
+        """Draw the processes, and in the largest windows the alerts beside them."""
+        if room < LEAST_PROCESSES:
+            return []
+        alerts = self.alerts if self.size == Size.FULL else ()
+        rows: list[Row] = []
+        if any(gpu.processes for gpu in self.snapshot.tick.gpus.gpus):
+            rows = paint.processes(self.snapshot, self.glyphs, ALERTS_AT - 2 if alerts else width, self.size, room)
+        if alerts:
+            rows = put_alerts(rows, alerts, ALERTS_AT, width, room)
+        return [Row(), *rows] if rows else []
 
     def _charts(self, width: int, room: int) -> list[Row]:
-        size, history = self.size, self.data
+        """Draw the charts; their picture is kept for a part of a column, because little of it would change."""
+        size, view = self.size, self.view
         if room < 2:
             return []
-        looking = self.view.cursor is not None
-        axis = self.view.axis(self.now, lanes.room_of(width, size, looking=looking))
+        axis = view.axis(self.now, lanes.room_of(width, size, looking=view.cursor is not None))
         wanted = lane_groups.groups(self.snapshot, titles=size >= Size.WIDE)
-        shown = lane_groups.that_fit(wanted, history.known, room - AROUND_LANES)
+        shown = lane_groups.that_fit(wanted, self.data.known, room - AROUND_LANES)
+        pace = max(1.0, min(SLOWEST, axis.step / PACE))
+        asked = (
+            width, size, shown, self.before, self.held, self.events, id(self.glyphs), self.data.version,
+            axis.words, axis.cursor, axis.marks, axis.first if not axis.follows else None, self.now // pace,
+        )  # fmt: skip
+        if self.kept.asked == asked:
+            return self.kept.rows
         names = list(dict.fromkeys(name for group in shown for lane in group.lanes for name in lane.series))
-        return lanes.rows(
+        self.kept.rows = lanes.rows(
             shown,
-            history.columns(names, axis),
-            lambda lane: history.present(lane, self.now),
+            self.data.columns(names, axis),
+            lambda lane: self.data.present(lane, self.now),
             self.events,
             axis,
             self.glyphs,
@@ -124,18 +145,13 @@ class Picture:
             before=self.before,
             held=self.held,
         )[:room]
+        self.kept.asked = asked
+        return self.kept.rows
 
 
-def happenings(snapshot: Snapshot, glyphs: Glyphs) -> list[Happening]:
-    """Return what happened to runs, for the row of events, the newest first."""
-    found = []
-    for one in happened.events(snapshot.every):
-        urgent = one.state in URGENT
-        mark = glyphs.state(one.state)
-        found.append(Happening(one.at, mark, f"{mark[0]} {one.name}" if urgent else one.name, urgent))
-    return found
+@dataclass(slots=True)
+class Charts:
+    """The charts as they were drawn last, and for what."""
 
-
-def stops(events: Iterable[Happening]) -> list[float]:
-    """Return the moments that one goes to from event to event, the earlier first."""
-    return sorted({one.at for one in events})
+    asked: object = None
+    rows: list[Row] = field(default_factory=list)

@@ -22,18 +22,20 @@ from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.monitor import rows as paint
+from vllm_studio_tui.tui.screens.monitor.alert_rows import alert_rows
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
 from vllm_studio_tui.tui.screens.monitor.lanes import Happening
 from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
-from vllm_studio_tui.tui.screens.monitor.picture import Picture, happenings, stops
+from vllm_studio_tui.tui.screens.monitor.picture import Charts, Picture
 from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
+from vllm_studio_tui.tui.screens.monitor.story import Story, stops
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change
 from vllm_studio_tui.tui.screens.monitor.why_rows import why_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: What is done on the time axis.
-ON_THE_AXIS = frozenset({"earlier", "later", "zoom-in", "zoom-out", "mark", "previous-stop", "next-stop"})
+ON_THE_AXIS = frozenset({"earlier", "later", "zoom-in", "zoom-out", "mark", "pin", "previous-stop", "next-stop"})
 #: What is below the engines and GPUs; the last one only where a package brings a panel.
 CHARTS, PROCESSES, PANELS = "charts", "processes", "panels"
 
@@ -51,6 +53,7 @@ class Monitor(Place):
         super().__init__(**options)
         self._time = TimeView()
         self._events: list[Happening] = []
+        self._charts = Charts()
         self._view = CHARTS
         #: Rows of the engines and GPUs, where the processes have the rest.
         self._top = 0
@@ -63,6 +66,10 @@ class Monitor(Place):
     @cached_property
     def _data(self) -> LaneData:
         return LaneData(self.shell, self.update_place)
+
+    @cached_property
+    def _story(self) -> Story:
+        return Story(self.shell, self.update_place)
 
     @cached_property
     def _why(self) -> WhyBox:
@@ -125,14 +132,8 @@ class Monitor(Place):
             from vllm_studio_tui.tui.paint.strip import lines, strip
 
             return (lines if size == Size.LINE else strip)(snapshot, facts, glyphs, width, height, time.time())
-        picture = Picture(snapshot, facts, self._time, self._data, glyphs, size, snapshot.tick.at)
-        self._events = picture.events = happenings(snapshot, glyphs)
-        if self._why.open:
-            box, now = self._why, snapshot.tick.at
-            box.ask(box.run_id, box.name, self._time.cursor, now)  # the box follows the moment
-            keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
-            picture.box = why_rows(box.why, box.name, box.at, now, width, size, keys)
-            picture.before = box.before
+        picture = Picture(snapshot, facts, self._time, self._data, self._charts, glyphs, size, snapshot.tick.at)
+        self._tell(picture, width)
         if self._view == PROCESSES:
             height = self.size.height  # else what is shared out would become less with each picture
         rows = picture.top(width, height)
@@ -145,6 +146,22 @@ class Monitor(Place):
         if self._view == PANELS and self._panels is not None:
             return rows + panel_rows(self._panels.look(snapshot), width, size)
         return rows + picture.over_time(width, room)
+
+    def _tell(self, picture: Picture, width: int) -> None:
+        """Give the picture what happened, what alerts say, and why it was slow."""
+        snapshot, size, glyphs = picture.snapshot, picture.size, picture.glyphs
+        self._events = picture.events = self._story.happenings(snapshot, glyphs)
+        if self._time.drawn is not None:
+            self._story.follow(self._time.drawn, alerts=size == Size.FULL)
+        if size == Size.FULL:
+            known = self._story.known
+            picture.alerts = alert_rows(known.rules, known.spoke, snapshot.alerts, glyphs, snapshot.tick.at)
+        if self._why.open:
+            box, now = self._why, snapshot.tick.at
+            box.ask(box.run_id, box.name, self._time.cursor, now)  # the box follows the moment
+            keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
+            picture.box = why_rows(box.why, box.name, box.at, now, width, size, keys)
+            picture.before = box.before
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -284,6 +301,32 @@ class Monitor(Place):
             from vllm_studio_tui.tui.flows.fixing import fix
 
             self.shell.spawn(fix(self.shell, run))
+
+    def action_pin(self) -> None:
+        """Pin the moment that is looked at, or the present; take a pin away."""
+        axis = self._time.drawn
+        if axis is None:
+            return
+        at = self._time.cursor if self._time.cursor is not None else axis.now
+
+        async def work() -> None:
+            from vllm_studio_tui.tui.screens.monitor.flows import pin
+
+            if await pin(self.shell, at, self._story.pin_at(axis, at)):
+                self._story.again()
+                self.update_place()
+
+        self.shell.spawn(work())
+
+    def action_new(self) -> None:
+        async def work() -> None:
+            from vllm_studio_tui.tui.screens.monitor.flows import new_alert
+
+            if await new_alert(self.shell):
+                self._story.again()
+                self.update_place()
+
+        self.shell.spawn(work())
 
     def action_previous_stop(self) -> None:
         self._to_stop(-1)

@@ -94,6 +94,11 @@ class TimeView:
     _shown: float | None = None
 
     @property
+    def drawn(self) -> Axis | None:
+        """Return the axis as it was drawn last."""
+        return self._drawn
+
+    @property
     def touched(self) -> bool:
         """Whether it shows anything but the present."""
         return self.until is not None or self.cursor is not None or bool(self.marks)
