@@ -97,8 +97,8 @@ def test_energy_tells_on_which_gpus_a_run_is(
     monkeypatch.setenv(SIMULATE, "2")
     read = NvmlReader.read
 
-    def with_run(self: NvmlReader, processes: bool = True, patience: float = 1.0) -> object:
-        report = read(self, processes, patience)
+    def with_run(self: NvmlReader, processes: bool = True, patience: float = 1.0, *, thorough: bool = False) -> object:
+        report = read(self, processes, patience, thorough=thorough)
         first = GpuProcess(1, None, None, GIB, "r-1")
         return type(report)(report.at, (gpu(1, first), *report.gpus[1:]))
 

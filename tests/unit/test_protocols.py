@@ -110,6 +110,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
         ("tui.look.appearance", "tui.look.theming", "tui.terminal.notices"),
         ({"probes.terminal"}, "the terminal in front of the person"),
     ),
+    "tui.start": ({"probes.gpu"}, "the rows that stand on this terminal until the screens are there"),
     "tui.terminal.late_answers": ({"probes", "probes.clipboard", "probes.terminal"}, "the same"),
     "tui.terminal.graphics": ({"probes", "services.chat.attachments"}, "pictures are drawn where the person is"),
     "tui.terminal.textual_patches": ({"probes.graphics"}, "the same"),

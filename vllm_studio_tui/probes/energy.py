@@ -14,7 +14,7 @@ import sys
 import time
 
 from vllm_studio_tui.kit.paths import boot_id
-from vllm_studio_tui.probes.gpu.nvml import NvmlReader
+from vllm_studio_tui.probes.gpu.provider import GpuReader
 
 #: Seconds after which a GPU that hangs is given up, twice with `--run`: the keeper waits ten for all.
 DEADLINE = 4.0
@@ -23,7 +23,7 @@ DEADLINE = 4.0
 def main(argv: list[str], deadline: float = DEADLINE) -> int:
     """Print the line and return 0, whatever the driver does."""
     run = argv[1] if len(argv) > 1 and argv[0] == "--run" else None
-    reader = NvmlReader()
+    reader = GpuReader()
     counts, error = reader.energies(argv[2:] if run else argv, deadline)
     at = time.time()
     document: dict[str, object] = {"gpus": counts, "at": at, "boot_id": boot_id()}

@@ -76,6 +76,8 @@ class Device:
 
     def __init__(self, library: Any, index: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._nvml = library
+        vendor = getattr(library, "vendor", None)
+        self._vendor: str = vendor if isinstance(vendor, str) else "nvidia"
         self._monotonic = monotonic
         self.index = index
         self._handle: Any = None
@@ -142,12 +144,14 @@ class Device:
             if self._monotonic() >= self._retry_at and not self._asking:
                 self._retry_at = self._monotonic() + RETRY_LOST
             bus = self._get("pci_bus")
-            return Gpu(self.index, self.uuid, self._get("name") or self._unnamed, pci_bus=bus, lost=lost, xids=xids)
+            name = self._get("name") or self._unnamed
+            return Gpu(self.index, self.uuid, name, pci_bus=bus, lost=lost, xids=xids, vendor=self._vendor)
         self._retry_at = 0.0
         newest = self._newest()
         age = None if newest is None else self._monotonic() - newest
         return Gpu(
             index=self.index,
+            vendor=self._vendor,
             processes=processes(self._using()),
             trouble=self._trouble(),
             xids=xids,

@@ -35,7 +35,7 @@ MAX_GPUS = 128
 #: Seconds that a single reading waits for the kernel's log.
 LOG_PATIENCE = 1.0
 
-HUNG = "The NVIDIA driver has not answered"
+HUNG = "The {} driver has not answered"
 HUNG_ADVICE = (
     "Where nothing keeps the driver loaded (nvidia-persistenced does), a first call takes seconds: try again. "
     "If it lasts, `dmesg` says whether a GPU has fallen off the bus."
@@ -139,6 +139,10 @@ class NvmlReader:
         return max((device.hanging for device in self._devices or ()), default=opening)
 
     @property
+    def _maker(self) -> str:
+        return str(getattr(self._nvml, "named", "NVIDIA"))
+
+    @property
     def refused(self) -> float:
         """Return for how many seconds the library has refused to be opened; 0 if it has not."""
         return 0.0 if self._refused_at is None else self._monotonic() - self._refused_at
@@ -168,7 +172,7 @@ class NvmlReader:
             gpus,
             self._driver,
             self._cuda,
-            error=None if gpus else "The NVIDIA driver reports no GPU",
+            error=None if gpus else f"The {self._maker} driver reports no GPU",
             simulated=simulated(),
         )
 
@@ -188,7 +192,7 @@ class NvmlReader:
             count[0]: count[1]
             for index, count in counts
             if count is not None and (not wanted or any(is_named(index, count[0], name) for name in wanted))
-        }, f"{HUNG} for {self.hanging:.1f} s" if self.hanging else None
+        }, f"{HUNG.format(self._maker)} for {self.hanging:.1f} s" if self.hanging else None
 
     def look_at_log(self) -> None:
         """Take what is new in the kernel's log: the next reading tells it. Where there is no GPU nothing is done."""
@@ -217,7 +221,7 @@ class NvmlReader:
             run_steps(iter([self._open]), patience)
         if self._opening is not None:
             hanging = self._monotonic() - self._opening
-            return f"{HUNG} for {max(hanging, patience):.1f} s", HUNG_ADVICE
+            return f"{HUNG.format(self._maker)} for {max(hanging, patience):.1f} s", HUNG_ADVICE
         if self._failed is not None:
             return self._failed
         asked = [one for one in self._devices or () if not numbers or one.index in numbers]
@@ -302,6 +306,10 @@ class NvmlReader:
             return None, error
 
     def _explain(self, error: Exception) -> tuple[str, str | None]:
+        own = getattr(self._nvml, "explain", None)
+        if own is not None:
+            words: tuple[str, str | None] = own(error)
+            return words
         if simulated() and isinstance(error, ValueError):  # it was asked for something that there is not
             return str(error), f"Correct or unset {marks.GPUS}."
         return explain(error, code_of(self._nvml, error))
@@ -331,15 +339,15 @@ def read_once(deadline: float = 3.0, *, processes: bool = True, thorough: bool =
     Args:
         thorough: Also what takes the driver long to tell, 40 ms for each GPU, and its errors in the kernel's log.
     """
-    if not thorough or simulated():
-        return NvmlReader().read(processes, deadline, thorough=thorough)
+    from vllm_studio_tui.probes.gpu.provider import GpuReader
+
+    reader = GpuReader()
+    report = reader.read(processes, deadline, thorough=thorough)
+    if not thorough or simulated() or not report.gpus:
+        return report
     from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
 
     log = KernelLog()
-    reader = NvmlReader(log=log)
-    report = reader.read(processes, deadline, thorough=True)
-    if not report.gpus:
-        return report
     log.look_through(LOG_PATIENCE)
     log.close()
     return replace(report, gpus=tuple(replace(gpu, xids=log.of(gpu.pci_bus)) for gpu in report.gpus))

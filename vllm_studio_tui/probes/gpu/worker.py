@@ -15,7 +15,7 @@ import sys
 import threading
 
 from vllm_studio_tui.probes.gpu import protocol
-from vllm_studio_tui.probes.gpu.nvml import NvmlReader
+from vllm_studio_tui.probes.gpu.provider import GpuReader
 
 #: Seconds for one reading: half a tick and more, so that an answer comes within the tick.
 PATIENCE = 0.7
@@ -29,7 +29,7 @@ RENEW_MISMATCH = 300.0
 
 def serve(requests: queue.SimpleQueue[tuple[int, bool]], out: int) -> None:
     """Answer requests for ever; ends the process when nobody reads the answers."""
-    reader = NvmlReader()
+    reader = GpuReader()
     while True:
         number, processes = requests.get()
         line = protocol.dump(reader.read(processes, PATIENCE), number)
