@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import cards, peers, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
+from tests.bench import cards, peers, processes, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
 from tests.bench.figure import Figure  # noqa: E402, RUF100
 from tests.process.house import House, until  # noqa: E402, RUF100
 from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
@@ -191,6 +191,7 @@ def main() -> int:
             lambda: quick_commands(home, 5 if quick else 15),
             lambda: keeper(home, 10.0 if quick else 60.0),
             lambda: burst(home, 32_000),
+            lambda: processes.processes(50 if quick else 200),
         ]
         framed: list[Callable[[], list[Figure]]] = [
             lambda: streams.framed(home, 5 if quick else 9),

@@ -188,6 +188,8 @@ def test_the_driver_names_one_process_of_several_gpus() -> None:
         (["python3", "-u", "-m", "sglang.launch_server", "--port", "1"], "python3", "sglang.launch_server --port 1"),
         (["VLLM::Worker_TP0", "", ""], "VLLM::Worker", "VLLM::Worker_TP0"),
         (["python3", "-c", "import x"], "python3", "python3 -c import x"),
+        (["/venv/bin/python", "/opt/bin/python3", "-m", "serve", "x"], "python", "serve x"),
+        (["python", *["python"] * 190, "a.py"], "python", "a.py"),
         ([], "kworker/0:1", "kworker/0:1"),
         (["/usr/local/bin/llama-server", "-m", "a.gguf"], "llama-server", "llama-server -m a.gguf"),
     ],

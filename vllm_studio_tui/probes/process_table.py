@@ -233,7 +233,11 @@ def command_of(argv: Sequence[str], name: str) -> str:
         if rest[:1] == ["-m"] and len(rest) > 1:
             return " ".join(rest[1:])[:MAX_COMMAND]
         if rest and not rest[0].startswith("-"):
-            return " ".join([rest[0].rsplit("/", 1)[-1], *rest[1:]])[:MAX_COMMAND]
+            script = rest[0].rsplit("/", 1)[-1]
+            # What stands before an interpreter is a wrapper of it.
+            return (
+                command_of(rest, name) if script.startswith("python") else " ".join([script, *rest[1:]])[:MAX_COMMAND]
+            )
     return " ".join([first, *rest])[:MAX_COMMAND]
 
 

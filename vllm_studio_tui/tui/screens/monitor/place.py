@@ -168,6 +168,8 @@ class Monitor(Place):
     def possible(self, name: str) -> bool:
         if name in ON_THE_AXIS and (self._view != CHARTS or self.size_class <= Size.STRIP):
             return False  # there is no time axis to move on
+        if name in ("fix", "why") and self._view == PROCESSES and not self._canvas.has_focus:
+            return False  # the keys are for the processes
         if name == "fix":
             return bool(self._why.open and self._why.why and self._why.why.changes) or self._failed() is not None
         if name == "why":
