@@ -131,6 +131,7 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("timeline events --json", 0, '"started"'),
     ("timeline compare 2h..1h 1h..now --json", 0, '"before"'),
     ("timeline unpin 1", 0, "pin 1 is gone"),
+    ("record RECORDFILE --seconds 3", 0, "samples"),
     ("requests --json", 0, '"chat"'),
     ("requests cancel nobody", 1, "no request nobody is under way"),
     ("keys add agent --json", 0, '"agent"'),
@@ -228,7 +229,7 @@ def test_every_command_works_on_a_studio_elsewhere_or_says_why_not(
     servers = tmp_path / "mcp.json"
     servers.write_text('{"mcpServers": {"git": {"command": "uvx", "args": ["mcp-server-git"]}}}')
     names = {"FILE": str(file), "CHATFILE": str(tmp_path / "chat.json"), "PORT": str(free_port())}
-    names["MCPFILE"] = str(servers)
+    names["MCPFILE"], names["RECORDFILE"] = str(servers), str(tmp_path / "session.gz")
     rows = [("five", json.dumps(original_recipe("five")), "", "")]
     names["LITELLM"] = str(Path(__file__).parents[1] / "fixtures" / "litellm" / "spend-logs.csv")
     names["ORIGINAL"] = str(tmp_path / "recipes.db")

@@ -29,6 +29,7 @@ NOUNS = (
     "logs",
     "monitor",
     "timeline",
+    "record",
     "chat",
     "chats",
     "attach",

@@ -41,6 +41,13 @@ def read_moment(text: str, now: float) -> float | None:
     return moment if moment is not None and 0 < moment < 1e11 else None
 
 
+def read_after(text: str, since: float, until: float) -> float | None:
+    """Return the moment of a range of time that a text means: `90s` after its begin, `14:20`, or ISO 8601."""
+    found = _AGO.match(text.strip())
+    at = since + float(found[1]) * _SECONDS[found[2] or "s"] if found is not None else read_moment(text, until)
+    return at if at is not None and since <= at <= until else None
+
+
 def read_range(text: str, now: float) -> tuple[float, float] | None:
     """Return the range of a text such as `14:00..14:10` or `2h..1h`; None for none, or one that does not go forward."""
     first, dots, last = text.partition("..")

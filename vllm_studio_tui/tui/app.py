@@ -156,7 +156,8 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         if self._exit or not self.is_running:
             return
         if self.snapshot is not None:
-            self.notices.arrived(self.snapshot, self.ink.glyphs)
+            if self.snapshot.replay is None:  # what happened once rings no bell now
+                self.notices.arrived(self.snapshot, self.ink.glyphs)
             self.drop_past(self.snapshot)
         self.pulls.tick()
         self.benches.tick()

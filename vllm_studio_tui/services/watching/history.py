@@ -77,8 +77,8 @@ class Series:
 
     __slots__ = ("_pending", "_since", "coarse", "fine")
 
-    def __init__(self, every: float = 1.0) -> None:
-        self.fine = Ring(math.ceil(FINE_SECONDS / every))
+    def __init__(self, every: float = 1.0, reach: float = FINE_SECONDS) -> None:
+        self.fine = Ring(math.ceil(reach / every))
         self.coarse = Ring(COARSE_SAMPLES)
         self._pending: list[float] = []
         self._since: float | None = None
@@ -98,11 +98,13 @@ class Series:
 class History:
     """Keeps series by name; the names are those of `domain.series`."""
 
-    def __init__(self, every: float = 1.0) -> None:
+    def __init__(self, every: float = 1.0, fine: float = FINE_SECONDS) -> None:
         """Args:
         every: Seconds from one sample to the next.
+        fine: Seconds of which every sample is kept.
         """
         self._every = every
+        self._fine = fine
         self._series: dict[str, Series] = {}
         self._seen: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -174,7 +176,7 @@ class History:
             # Columns begin at whole multiples of their width: a chart moves by a column, and does not change meanwhile.
             width = span / columns
             end = math.ceil(now / width) * width
-            if span > FINE_SECONDS:
+            if span > self._fine:
                 return series.coarse.over(columns, span, end, hold=max(COARSE_SECONDS * 1.5, end - now))
             return series.fine.over(columns, span, end, hold=max(hold, 3 * self._every, end - now))
 
@@ -182,7 +184,7 @@ class History:
     def reach(self) -> float | None:
         """Return since when every sample is in memory; None before the first one."""
         with self._lock:
-            return None if self._begun is None else max(self._begun, self._last - FINE_SECONDS)
+            return None if self._begun is None else max(self._begun, self._last - self._fine)
 
     def columns(self, name: str, since: float, width: float, count: int, take: Take) -> list[float | None]:
         """Return columns of equal time from `since` on, of the samples that are in memory; see `reach`."""
@@ -237,7 +239,7 @@ class History:
         if series is None:
             if value is None:
                 return
-            series = self._series[name] = Series(self._every)
+            series = self._series[name] = Series(self._every, self._fine)
         self._seen[name] = at
         series.append(at, value)
 
@@ -246,8 +248,8 @@ class History:
         if now - self._swept >= 60.0:
             self._swept = now
             for name, at in self._seen.items():
-                if now - at > FINE_SECONDS and len(self._series[name].fine):
-                    self._series[name].fine = Ring(math.ceil(FINE_SECONDS / self._every))
+                if now - at > self._fine and len(self._series[name].fine):
+                    self._series[name].fine = Ring(math.ceil(self._fine / self._every))
         if len(self._series) > 64:
             for name in [name for name, at in self._seen.items() if now - at > COARSE_SECONDS * COARSE_SAMPLES]:
                 del self._series[name], self._seen[name]

@@ -16,6 +16,21 @@ from vllm_studio_tui.runs.run_cache import RunWatch
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """A recording that is played, and the moment at which it is; all in seconds since the epoch.
+
+    Attributes:
+        speed: So many times as fast as it was; 0: it stands still.
+    """
+
+    name: str
+    at: float
+    since: float
+    until: float
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything now.
 
@@ -25,6 +40,7 @@ class Snapshot:
         ages: Seconds since an engine's metrics were read, of those that have missed some.
         alerts: What is wrong now by the rules of alerts, trouble first.
         stale: Seconds since the studio of another machine was last heard of; None while it is, and for this machine.
+        replay: Where in a recording this is; None: it is the present.
         foreign: Engines that no run started; what they report is in the tick under their key.
     """
 
@@ -35,6 +51,12 @@ class Snapshot:
     stale: float | None = None
     foreign: tuple[EngineHere, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    replay: Replay | None = None
+
+    @property
+    def now(self) -> float:
+        """Return the present of those who look at it: in a recording its moment."""
+        return time.time() if self.replay is None else self.replay.at
 
     @property
     def of_runs(self) -> tuple[EngineMetrics, ...]:
