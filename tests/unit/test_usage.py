@@ -21,12 +21,13 @@ from vllm_studio_tui.domain.usage import (
     percentiles_of,
 )
 from vllm_studio_tui.services.usage import keep_lifetime, report
+from vllm_studio_tui.store import usage as usage_rows
 from vllm_studio_tui.store.chats import ChatRows
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PeakRows
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.store.runs import RunRows
-from vllm_studio_tui.store.usage import runs_within
+from vllm_studio_tui.store.usage import energy_parts, runs_within
 
 WH = 3_600_000
 #: Noon of a day far from the epoch, and "now" of every report.
@@ -352,3 +353,27 @@ def test_energy_is_priced_by_the_million_tokens_and_tokens_by_the_watt_hour() ->
     assert (row.kwh_per_million_tokens, row.tokens_per_watt_hour) == (2.0, 500.0)
     assert Price(0.3, "EUR").of_a_million(row) == pytest.approx(0.6)
     assert Price(0.3, "EUR").of_a_million(UsageRow("n", prompt_tokens=1)) is None
+
+
+def test_of_many_readings_of_energy_those_that_matter_say_the_same(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+    for name, begin, over in (("a", 0, 600), ("b", 200, 430)):
+        run(db, name, model=name)
+        for seq, minute in enumerate(range(begin, over), 1):
+            drawn = minute * 3_000_000 if minute < 300 else (minute - 300) * 2_000_000  # its driver is loaded again
+            lines[name].append(
+                {"seq": seq, "t": NOW - (600 - minute) * 60 + (name == "b") * 7, "attempt": 1, "kind": "energy",
+                 "gpus": {"g": drawn + (name == "b") * 100_000}, "boot_id": "x"}
+            )  # fmt: skip
+        RunRows(db).fold(name, lines[name])
+    for since, until in ((None, None), (NOW - 5 * 3600, NOW - 100.0)):
+        with db.reader() as reader:
+            monkeypatch.setattr(usage_rows, "MANY", 10**9)
+            every = energy_parts(reader, since, until, 3600)
+            monkeypatch.setattr(usage_rows, "MANY", 2)
+            some = energy_parts(reader, since, until, 3600)
+        assert len(every) >= 8
+        assert [(one.run_id, one.slot) for one in some] == [(one.run_id, one.slot) for one in every]
+        assert [one.watt_hours for one in some] == pytest.approx([one.watt_hours for one in every])

@@ -106,7 +106,7 @@ class UsageQuery:
         since: Seconds since the epoch, included; together with `days` the later one counts.
         until: Seconds since the epoch, excluded.
         every: Divided by all of `BY` but hours and sessions, which are made where `by` asks for them. Else by `by`
-            and by day alone, with a heatmap for hours only: that is quicker.
+            and by day alone, with a heatmap for hours only, and days without latencies: that is quicker.
     """
 
     days: int | None = None

@@ -160,7 +160,8 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         if by not in wanted:
             return ()
         if by == "day":
-            return latest_first(group(cells, energy, seen, stretches.day))
+            asked = query.every or query.by == "day"
+            return latest_first(group(cells, energy, seen if asked else (), stretches.day))
         if by == "week":
             return weeks_latest_first(group(cells, energy, seen, stretches.week))
         if by == "hour":

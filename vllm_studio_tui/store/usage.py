@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterable
@@ -14,13 +15,15 @@ from vllm_studio_tui.store.runs import COUNTERS
 FOREVER = 1e18
 #: In millijoules.
 WATT_HOUR = 3_600_000
+#: So many readings of a GPU's energy are not read one by one.
+MANY = 1000
 _RUNS = "SELECT run_id, model, recipe_id FROM runs"
 #: Requests that are not over, and those that no engine ever saw.
 NO_ANSWERS = "('streaming', 'refused')"
 #: The attempt that answered a request: the last engine that was started before it was asked. What the asker believed
 #: may be out of date when an engine has just been started again, and then its tokens would count twice. The moment it
 #: was asked is a difference, so it may lie a little early.
-ATTEMPT = """COALESCE((SELECT s.attempt FROM run_readings s WHERE s.run_id = q.run_id AND s.kind = 'spawn'
+ATTEMPT = """COALESCE((SELECT s.attempt FROM spawns s WHERE s.run_id = q.run_id
     AND s.at <= q.at - COALESCE(q.total_seconds, 0) + 0.001 ORDER BY s.at DESC, s.seq DESC LIMIT 1), q.attempt, 1)"""
 #: Where a time lies: before the window, in it, after it.
 BEFORE, INSIDE, AFTER = -1, 0, 1
@@ -104,9 +107,10 @@ def counter_parts(
         runs: Only of these; None: all.
     """
     first, end = _bounds(since, until)
-    used: dict[tuple[str, int, int, int], dict[str, float]] = {}
-    last: dict[str, float] = {}
+    used: dict[tuple[str, int, int, int], list[float | None]] = {}
+    last = [0.0] * len(COUNTERS)
     current: tuple[str, int] | None = None
+    key: tuple[str, int, int, int] | None = None
     among, values_of = _among("run_id", runs)
     # One pass in order: window functions over each counter take three times as long.
     found = db.rows(
@@ -114,24 +118,27 @@ def counter_parts(
         ORDER BY run_id, attempt, seq""",  # noqa: RUF100, S608
         values_of,
     )
+    sums: list[float | None] = []
     for run_id, attempt, at, *values in found:
-        if (run_id, attempt) != current:
-            current, last = (run_id, attempt), {}
-        key = (run_id, attempt, int(at // slot), BEFORE if at < first else AFTER if at >= end else INSIDE)
-        sums = used.get(key)
-        if sums is None:
-            sums = used[key] = {}
-        for name, value in zip(COUNTERS, values, strict=True):
+        if current is None or run_id != current[0] or attempt != current[1]:
+            current, last = (run_id, attempt), [0.0] * len(COUNTERS)
+        here = (run_id, attempt, int(at // slot), BEFORE if at < first else AFTER if at >= end else INSIDE)
+        if here != key:
+            key = here
+            sums = used.setdefault(here, [None] * len(COUNTERS))
+        for index, value in enumerate(values):
             if value is not None:
-                before = last.get(name, 0.0)
-                sums[name] = sums.get(name, 0.0) + (value - before if value >= before else value)
-                last[name] = value
+                before = last[index]
+                sums[index] = (sums[index] or 0.0) + (value - before if value >= before else value)
+                last[index] = value
     about = {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
     parts = []
-    for (run_id, attempt, place, side), sums in used.items():
-        if not sums:  # a reading of counters without a known value
+    for (run_id, attempt, place, side), known in used.items():
+        if all(value is None for value in known):  # a reading of counters without a known value
             continue
-        whole: dict[str, int | None] = {name: round(sums[name]) if name in sums else None for name in COUNTERS}
+        whole: dict[str, int | None] = {
+            name: None if value is None else round(value) for name, value in zip(COUNTERS, known, strict=True)
+        }
         model, recipe_id = about.get(run_id, (None, None))
         parts.append(Part(run_id, attempt, model, recipe_id, place, side, whole, _known_prompt(whole)))
     return parts
@@ -151,10 +158,14 @@ def request_parts(
         runs: Only of these, and in the window those to servers that are not ours; None: all.
     """
     among, values = _among("q.run_id", runs, 4)
+    spawned, _ = _among("run_id", runs, 4)
     if runs is not None:
         among = f"AND (q.run_id IS NOT NULL {among} OR q.run_id IS NULL AND q.at >= ?1 AND q.at < ?2)"
     found = db.rows(
-        f"""SELECT q.run_id, {ATTEMPT} AS attempt, COALESCE(r.model, q.model) AS model,
+        # Once for all requests: the readings of a run would be looked through for each.
+        f"""WITH spawns AS MATERIALIZED (
+            SELECT run_id, at, attempt, seq FROM run_readings WHERE kind = 'spawn' {spawned})
+        SELECT q.run_id, {ATTEMPT} AS attempt, COALESCE(r.model, q.model) AS model,
             COALESCE(r.recipe_id, q.recipe_id) AS recipe_id, CAST(q.at / ?3 AS INTEGER) AS slot,
             (q.at >= ?2) - (q.at < ?1) AS side,
             SUM(q.prompt_tokens) AS prompt_tokens, SUM(q.completion_tokens) AS generation_tokens,
@@ -200,7 +211,7 @@ def energy_parts(db: Reader, since: float | None, until: float | None, slot: int
         sharers: list[str] = []
         position = 0
         before: tuple[float, int] | None = None
-        for at, millijoules in _energy_readings(db, uuid, boot, first, end):
+        for at, millijoules in _energy_readings(db, uuid, boot, first, end, slot, moments):
             if before is not None and millijoules >= before[1]:
                 while position < len(moments) and moments[position] <= before[0]:
                     here = moments[position]
@@ -230,13 +241,45 @@ def _windows(db: Reader) -> dict[tuple[str, str], list[tuple[str, float, float]]
     return found
 
 
-def _energy_readings(db: Reader, uuid: str, boot: str, first: float, end: float) -> list[sqlite3.Row]:
-    """Return the readings of a GPU in the window, and the one before it, where its first interval begins."""
-    return db.rows(
-        """SELECT at, millijoules FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2 AND at < ?4 AND at >= COALESCE(
-            (SELECT MAX(at) FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2 AND at < ?3), 0) ORDER BY at""",
-        (uuid, boot, first, end),
+def _energy_readings(
+    db: Reader, uuid: str, boot: str, first: float, end: float, slot: int, moments: list[float]
+) -> list[sqlite3.Row]:
+    """Return the readings of a GPU in the window that matter, and the one before it, where its first interval begins.
+
+    Of many only those are read at which a stretch ends or a run comes or goes: what was used between is their
+    difference. Where a counter fell, all between are read; one that was reset and grew over what it was within one
+    stretch is not seen then.
+    """
+    begin = _last_before(db, uuid, boot, first)
+    place = (uuid, boot, begin, end)
+    within = "FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2 AND at >= ?3 AND at < ?4"
+    number = db.rows(f"SELECT COUNT(*) FROM (SELECT 1 {within} LIMIT {MANY})", place)[0][0]  # noqa: RUF100, S608
+    if number < MANY:
+        return db.rows(f"SELECT at, millijoules {within} ORDER BY at", place)  # noqa: RUF100, S608
+    lowest, highest = db.rows(f"SELECT MIN(at), MAX(at) {within}", place)[0]  # noqa: RUF100, S608
+    ends = [stretch * slot for stretch in range(int(lowest // slot), int(highest // slot) + 2)]
+    mine = "FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2"
+    found = db.rows(
+        f"""SELECT at, millijoules {mine} AND at IN (
+            SELECT (SELECT MAX(at) {mine} AND at < one.value) FROM json_each(?3) one
+            UNION SELECT (SELECT MIN(at) {mine} AND at >= one.value) FROM json_each(?4) one
+            UNION SELECT ?5 UNION SELECT ?6) ORDER BY at""",  # noqa: RUF100, S608
+        (uuid, boot, json.dumps(ends), json.dumps(moments), lowest, highest),
     )
+    found = [row for row in found if lowest <= row["at"] <= highest]
+    readings: list[sqlite3.Row] = found[:1]
+    for before, after in itertools.pairwise(found):
+        if after["millijoules"] < before["millijoules"]:
+            between = f"SELECT at, millijoules {within} AND at > ?5 AND at < ?6 ORDER BY at"  # noqa: RUF100, S608
+            readings += db.rows(between, (*place, before["at"], after["at"]))
+        readings.append(after)
+    return readings
+
+
+def _last_before(db: Reader, uuid: str, boot: str, at: float) -> float:
+    query = "SELECT MAX(at) FROM gpu_energy WHERE uuid = ? AND boot_id = ? AND at < ?"
+    found = db.rows(query, (uuid, boot, at))[0][0]
+    return 0.0 if found is None else float(found)
 
 
 def seen_requests(db: Reader, since: float | None, until: float | None, slot: int) -> list[sqlite3.Row]:

@@ -46,6 +46,8 @@ class UsagePlace(Place):
         self._chosen: int | None = None
         self._report: UsageReport | None = None
         self._before: UsageReport | None = None
+        #: The choice of days of which that is.
+        self._compared = -1
         self._narrow: UsageReport | None = None
         self._error: StudioError | None = None
         self._made = 0.0
@@ -95,35 +97,45 @@ class UsagePlace(Place):
 
     async def _read(self) -> None:
         wanted = (self._days, self._by, self._chosen)
-        made: tuple[UsageReport | None, UsageReport | None, UsageReport | None] = (None, None, None)
+        made: tuple[UsageReport | None, UsageReport | None] = (None, None)
         self._error = None
         try:
             made = await self.shell.in_thread(partial(self._reports, DAYS[self._days], self._by, self._chosen))
+            if self._compared != self._days:
+                self._before = None
+            if wanted == (self._days, self._by, self._chosen):
+                # The picture first, then what it is held against.
+                self._report, self._narrow = made
+                self._show()
+                before = await self.shell.in_thread(partial(self._earlier, DAYS[self._days], self._by))
+                self._before, self._compared = before, wanted[0]
         except StudioError as error:
             self._error = error
+            self._report = self._narrow = self._before = None
         finally:
             self._busy = False
         self._made = time.monotonic()
         if wanted != (self._days, self._by, self._chosen):
             self._make()  # another report was asked for meanwhile
             return
-        self._report, self._before, self._narrow = made
         self._show()
 
-    def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport, UsageReport | None]:
-        """Return the report, that of as many days before, and that of the chosen day. Blocking."""
+    def _reports(self, days: int, by: str, chosen: int | None) -> tuple[UsageReport, UsageReport | None]:
+        """Return the report, and that of the chosen day. Blocking."""
         now = time.time()
-        today = day_of(now)
-        first = today - days + 1
-        queries = [
-            UsageQuery(days=days, by=by, every=False),
-            UsageQuery(by=by, since=begin_of(first - days), until=begin_of(first), every=False),
-        ]
+        queries = [UsageQuery(days=days, by=by, every=False)]
         if chosen is not None:
-            day = today - chosen
+            day = day_of(now) - chosen
             queries.append(UsageQuery(by=by, since=begin_of(day), until=begin_of(day + 1), every=False))
-        this, earlier, *narrow = self.studio.usage.reports(queries, now=now)
-        return this, earlier, narrow[0] if narrow else None
+        this, *narrow = self.studio.usage.reports(queries, now=now)
+        return this, narrow[0] if narrow else None
+
+    def _earlier(self, days: int, by: str) -> UsageReport:
+        """Return the report of as many days before. Blocking."""
+        now = time.time()
+        first = day_of(now) - days + 1
+        query = UsageQuery(by=by, since=begin_of(first - days), until=begin_of(first), every=False)
+        return self.studio.usage.report(query, now=now)
 
     @property
     def _listed(self) -> UsageReport | None:
