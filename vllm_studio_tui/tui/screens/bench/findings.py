@@ -43,8 +43,10 @@ def limit_section(facts: Facts, width: int) -> list[Row]:
         at = row.run(0, [(f"{sign} ", style), (f"{name} " if name else "", "dim")])
         words = say.limit_words(limit, rates=rates, coming=coming if result is known.shown else ())
         first, _, rest = words.partition(" ")
-        bold = first.isdigit()
-        row.run(at, [(first, "fg bold" if bold else "dim"), (f" {rest}"[: max(0, width - at - len(first))], "fg")])
+        if first.isdigit():
+            at = row.put(at, f"{first} ", "fg bold")
+            words = rest
+        row.put(at, words, "fg", max(0, width - at))
         rows.append(row)
     return rows
 

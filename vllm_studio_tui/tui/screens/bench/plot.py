@@ -59,19 +59,22 @@ def _point(step: BenchStep | None, line: StepLine) -> Point | None:
 def _legend(facts: Facts, mine: str, theirs: str, width: int) -> Row:
     known, row = facts.known, Row()
     assert known.shown is not None
-    x = row.run(6, [(f"{mine} ", "accent"), (_series(known.shown, known.against), "fg")]) + 3
-    if known.against is not None:
-        x = row.run(x, [(f"{theirs} ", "dim"), (_series(known.against, known.shown), "dim")]) + 3
+    before, after = _names(known.shown, known.against)
+    x = row.run(6, [(f"{mine} ", "accent"), (after, "fg")]) + 3
+    if before:
+        x = row.run(x, [(f"{theirs} ", "dim"), (before, "dim")]) + 3
     by = "number: users" if known.shown.plan.arrivals == "closed" else "number: requests a second"
     if x + len(by) <= width:
         row.put(x, by, "faint")
     return row
 
 
-def _series(one: BenchResult, other: BenchResult | None) -> str:
-    if other is None:
-        return say.title_of(one)
-    after = say.short_names(one, other)[1]
-    if one.recipe_id == other.recipe_id and one.revision != other.revision:
-        return f"revision {after}"
-    return after if say.name_of(one) == say.name_of(other) else say.name_of(one)
+def _names(shown: BenchResult, against: BenchResult | None) -> tuple[str, str]:
+    """Return what the points of both are called, the earlier one first."""
+    if against is None:
+        return "", say.title_of(shown)
+    if say.name_of(shown) != say.name_of(against):
+        return say.name_of(against), say.name_of(shown)
+    before, after = say.short_names(shown, against)
+    revisions = shown.revision != against.revision
+    return (f"revision {before}", f"revision {after}") if revisions else (before, after)

@@ -78,7 +78,7 @@ def columns_of(glyphs: Glyphs, now: float, limits: Mapping[str, BenchLimit]) -> 
         Column("TTFT p95", best(lambda one: one.ttft.p95, numbers.latency), right=True, drop=2,
                order=order(lambda one: one.ttft.p95)),
         Column("carries", carries, right=True, drop=6),
-        Column("engine", lambda one: text(" ".join(p for p in (one.engine, one.engine_version) if p)), 8,
+        Column("engine", lambda one: text(say.engine_of(one)), 8,
                grow=3, drop=7, order=lambda one: (one.engine or "", one.engine_version or "")),
         Column("measured by", lambda one: text("" if one.source == "studio" else one.source), 6, grow=4, drop=10),
     ]  # fmt: skip

@@ -55,7 +55,7 @@ def _head_words(facts: Facts, shown: BenchResult) -> list[str]:
         "search for the limit" if plan.search else "sweep of users" if plan.arrivals == "closed" else "sweep of rates"
     )
     first = [f"{kind}, {revision}" if revision and size >= Size.WIDE else revision or kind]
-    version = " ".join(part for part in (shown.engine or "", shown.engine_version or "") if part)
+    version = say.engine_of(shown)
     return [clean_line(part, limit=90) for part in (*first, version, facts.gpus or ", ".join(shown.gpus)) if part]
 
 

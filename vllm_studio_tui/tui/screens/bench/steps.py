@@ -102,9 +102,14 @@ def columns_of(facts: Facts) -> list[Column[StepLine]]:
     if shown.plan.power_caps:
         columns.append(Column("cap", _cap, 6, right=True))
     if facts.known.comparison is None:
-        return [*columns, *(_alone(*one, facts.glyphs) for one in ALONE)]
+        told = [line.after for line in facts.steps if line.after is not None]
+        kept = [one for one in ALONE if not told or any(one[1](step) is not None for step in told)]
+        return [*columns, *(_alone(*one, facts.glyphs) for one in kept)]
     before, after = short_names(shown, facts.known.against)
+    sides = [step for line in facts.steps for step in (line.before, line.after)]
     for index, (name, head, words, drop) in enumerate(PAIRS):
+        if all(figure(step, name) is None for step in sides):
+            continue  # neither engine nor GPUs tell
         wide = facts.size >= Size.FULL
         head = LONG.get(head, head) if facts.size >= Size.WIDE else head
         columns.append(_side(name, f"{head} {before}", words, "before", drop, facts, gap=3 if wide and index else 2))

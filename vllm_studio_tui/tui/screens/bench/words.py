@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.tui.paint.run_words import backend_word
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.bench import BenchPlan, BenchResult
@@ -42,6 +43,12 @@ def name_of(result: BenchResult) -> str:
 def title_of(result: BenchResult) -> str:
     """Return what a result is of, with the revision of the recipe."""
     return name_of(result) + (f", revision {result.revision}" if result.revision is not None else "")
+
+
+def engine_of(result: BenchResult) -> str:
+    """Return the engine with its version, as the other screens call it; empty where nobody knows."""
+    name = backend_word(result.engine) if result.engine else ""
+    return clean_line(" ".join(part for part in (name, result.engine_version or "") if part), limit=60)
 
 
 def short_names(shown: BenchResult, against: BenchResult | None) -> tuple[str, str]:
@@ -86,8 +93,8 @@ def length_words(plan: BenchPlan) -> str:
 
 
 def speed(value: float) -> str:
-    """Return tokens a second of all: a decimal only where there are few."""
-    return numbers.rate(value) if value < 20 else numbers.count(value)
+    """Return tokens a second."""
+    return numbers.rate(value)
 
 
 def seconds_words(seconds: float | None) -> str:
@@ -154,8 +161,13 @@ def limit_words(limit: BenchLimit, *, rates: bool, coming: Sequence[float] = ())
     """
     most = limit.rate if rates else limit.users
     unit = "a second" if rates else "users"
+    if most is None and limit.binds:
+        least = (
+            f"{limit.next_users} {'user' if limit.next_users == 1 else 'users'}" if limit.next_users else "the fewest"
+        )
+        return f"not even {least}: {BINDS.get(limit.binds, limit.binds)}"
     if most is None:
-        return "not even the fewest that were tried" if limit.binds else "nothing is measured yet"
+        return "nothing is measured yet"
     unit = "user" if most == 1 and not rates else unit
     if limit.binds:
         return f"{most:g} {unit}, then {BINDS.get(limit.binds, limit.binds)}"
