@@ -16,7 +16,7 @@ DAY = 86_400.0
 
 def trees(snapshot: Snapshot) -> list[Process]:
     """A run with a core and two workers, one with two, and a process of somebody else below its parent."""
-    if not snapshot.tick.gpus.gpus:
+    if not snapshot.tick.gpus.gpus or len(snapshot.runs) < 2:
         return []
     ready, loading = (run.run_id for run in snapshot.runs[:2])
 

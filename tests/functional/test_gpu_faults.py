@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ QUICK = """
 from vllm_studio_tui.probes.gpu import device, nvml, worker
 device.RETRY_LOST = device.AGAIN = nvml.RETRY_OPEN = 0.1
 device.KEEP, device.REPORT_AFTER = 0.3, 0.3
-nvml.REOPEN, worker.PATIENCE, worker.RENEW, worker.RENEW_REFUSED = 0.3, 0.2, 1.0, 0.2
+nvml.REOPEN, worker.PATIENCE, worker.RENEW, worker.RENEW_REFUSED = 0.3, 0.2, 3.0, 0.2
 worker.main()
 """
 HEALTHY = "2,busy=0,busy=1"
@@ -55,7 +56,8 @@ class Screen:
         return [line.strip() for line in lines[start:end]]
 
     async def until(self, shown: Callable[[list[str]], bool], what: str) -> None:
-        for _ in range(600):
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
             if shown(self.gpus()):
                 return
             await self.pilot.pause(0.03)
@@ -69,7 +71,7 @@ async def on_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     monkeypatch.setenv(SIMULATE, f"@{file}")
     monkeypatch.setenv("VLLM_STUDIO_REFRESH_SECONDS", "0.2")
     monkeypatch.setattr(client, "REPLACEMENTS", 1000)
-    worker = GpuWorker(patience=1.0, give_up=1.0, command=(sys.executable, "-P", "-c", QUICK))
+    worker = GpuWorker(patience=1.0, give_up=2.0, command=(sys.executable, "-P", "-c", QUICK))
     studio = Studio(Places.under(tmp_path / "home"))
     studio.__dict__["sampler"] = Sampler(studio.places, studio.bus, every=0.2, gpus=worker)
     app = StudioApp(studio, place="monitor")

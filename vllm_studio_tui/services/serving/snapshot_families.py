@@ -22,6 +22,13 @@ _OF_A_GPU = (
     ("gpu_temperature_celsius", "gauge", "Temperature of the GPU.", "temperature", 1),
     ("gpu_power_watts", "gauge", "What the GPU draws.", "power_draw", 1),
     ("gpu_power_limit_watts", "gauge", "What the GPU may draw.", "power_limit", 1),
+    ("gpu_memory_temperature_celsius", "gauge", "Temperature of the GPU's memory.", "memory_temperature", 1),
+    ("gpu_pcie_receive_bytes_per_second", "gauge", "What the GPU receives over PCIe.", "pcie_rx", 1),
+    ("gpu_pcie_send_bytes_per_second", "gauge", "What the GPU sends over PCIe.", "pcie_tx", 1),
+    ("gpu_nvlink_receive_bytes_per_second", "gauge", "What the GPU receives over all NVLinks.", "nvlink_rx", 1),
+    ("gpu_nvlink_send_bytes_per_second", "gauge", "What the GPU sends over all NVLinks.", "nvlink_tx", 1),
+    ("gpu_memory_errors_corrected", "gauge", "Errors of memory since the driver was loaded.", "ecc_corrected", 1),
+    ("gpu_memory_errors_uncorrected", "gauge", "Those of them that cost data.", "ecc_uncorrected", 1),
 )
 #: What is known of each engine: name without prefix, kind, help, the attribute.
 OF_AN_ENGINE = (

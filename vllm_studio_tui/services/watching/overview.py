@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vllm_studio_tui import __version__
 from vllm_studio_tui.domain.host_overview import HostGpu, HostOverview, HostRun
+from vllm_studio_tui.domain.xids import trouble_of
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.gpus import Gpu, GpuReport
@@ -27,13 +28,13 @@ def overview_of(snapshot: Snapshot, *, queue: int | None = None) -> HostOverview
         report.driver or "",
         (report.error or "") if not report.gpus else "",
         report.simulated,
-        tuple(_gpu(gpu) for gpu in report.gpus),
+        tuple(_gpu(gpu, report.at) for gpu in report.gpus),
         tuple(_run(run, snapshot) for run in snapshot.runs),
         queue,
     )
 
 
-def _gpu(gpu: Gpu) -> HostGpu:
+def _gpu(gpu: Gpu, at: float) -> HostGpu:
     return HostGpu(
         gpu.index,
         gpu.name,
@@ -43,7 +44,7 @@ def _gpu(gpu: Gpu) -> HostGpu:
         gpu.power_draw,
         gpu.temperature,
         tuple(str(one) for one in gpu.throttle),
-        gpu.lost or gpu.trouble or "",
+        gpu.lost or trouble_of(gpu, at) or "",
     )
 
 
