@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import cards, peers, processes, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
+from tests.bench import cards, load, peers, processes, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
 from tests.bench.figure import Figure  # noqa: E402, RUF100
 from tests.process.house import House, until  # noqa: E402, RUF100
 from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
@@ -205,6 +205,7 @@ def main() -> int:
         if given.serve:
             steps = [
                 lambda: serving.serving(home, quick),
+                lambda: load.load(quick),
                 lambda: serving_cancel.cancelled(home, quick, given.model),
                 lambda: litellm(House(Path(folder) / "litellm"), quick, given.litellm),
             ]

@@ -31,6 +31,7 @@ class Outcome:
         error: Why there is no whole answer.
         refused: The server answered with an error; it was not the way to it.
         whole: The end of the stream was seen.
+        engine_seconds: What the engine says it took to read the prompt and to write, where it does.
     """
 
     sent: float
@@ -47,6 +48,7 @@ class Outcome:
     status: int | None = None
     refused: bool = False
     whole: bool = False
+    engine_seconds: tuple[float, float] | None = None
     upstream_id: str | None = None
 
     @property
@@ -127,6 +129,10 @@ class AnswerReader:
         timings = chunk.get("timings")  # llama.cpp says there what its cache had
         if isinstance(timings, Mapping) and outcome.cached_tokens is None:
             outcome.cached_tokens = _count(timings.get("cache_n"), None)
+        if isinstance(timings, Mapping):
+            read, wrote = timings.get("prompt_ms"), timings.get("predicted_ms")
+            if isinstance(read, int | float) and isinstance(wrote, int | float):
+                outcome.engine_seconds = (read / 1000, wrote / 1000)
         for choice in _choices(chunk):
             if isinstance(choice.get("finish_reason"), str):
                 outcome.finish, outcome.whole = choice["finish_reason"][:40], True
