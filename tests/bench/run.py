@@ -21,7 +21,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import cards, load, peers, processes, screens, serving, serving_cancel, serving_litellm, streams  # noqa: E402, RUF100
+from tests.bench import (  # noqa: E402, RUF100
+    cards,
+    load,
+    peers,
+    processes,
+    samples,
+    screens,
+    serving,
+    serving_cancel,
+    serving_litellm,
+    streams,
+)
 from tests.bench.figure import Figure  # noqa: E402, RUF100
 from tests.process.house import House, until  # noqa: E402, RUF100
 from vllm_studio_tui.runs import control, read  # noqa: E402, RUF100
@@ -177,6 +188,7 @@ def main() -> int:
     arguments.add_argument("--peers", action="store_true", help="only the monitor, beside nvitop")
     arguments.add_argument("--streams", action="store_true", help="only streams, beside curl")
     arguments.add_argument("--serve", action="store_true", help="only the server, beside bare proxies")
+    arguments.add_argument("--samples", action="store_true", help="only a month of kept samples")
     arguments.add_argument("--litellm", type=Path, help="with --serve: an environment of LiteLLM, to measure it too")
     arguments.add_argument(
         "--model", type=Path, help="a GGUF for the embedded engine, else that of the demo is fetched"
@@ -209,6 +221,8 @@ def main() -> int:
                 lambda: serving_cancel.cancelled(home, quick, given.model),
                 lambda: litellm(House(Path(folder) / "litellm"), quick, given.litellm),
             ]
+        if given.samples:
+            steps = [lambda: samples.figures(quick=quick)]
         if given.cards:
             steps = cards.steps(home, quick)
         if given.screens:

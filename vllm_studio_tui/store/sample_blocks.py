@@ -105,6 +105,10 @@ class Block:
             if step[0] == step[0] and step[1] == step[1] and step[2] == step[2]
         )
 
+    def values(self, which: int) -> array[float]:
+        """Return the means (0), the least (1) or the largest (2) of all steps; NaN where they are unknown."""
+        return self._values[which * STEPS : (which + 1) * STEPS]
+
     def fold(self, count: int) -> Iterator[tuple[int, Step]]:
         """Yield each `count` steps as one, by the index of the first, where any of them is known."""
         flat = self._values.tolist()

@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from vllm_studio_tui.domain.timeline import RangeFigures, Take
-from vllm_studio_tui.store.sample_blocks import TIERS, Block, Step, Tier
+from vllm_studio_tui.store.sample_blocks import STEPS, TIERS, Block, Tier
 
 T = TypeVar("T")
 
@@ -21,9 +21,6 @@ VERSION = 1
 FINE = 60
 #: Names in one statement.
 _NAMES = 500
-
-#: Begin and seconds of a step, and its values.
-Point = tuple[float, float, Step]
 
 
 class SampleReader:
@@ -38,14 +35,16 @@ class SampleReader:
     ) -> dict[str, list[float | None]]:
         """Return each series between two moments as columns of equal time, the newest last."""
         width = (until - since) / columns
-        points = self._points(names, since, until, width)
         which = ("mean", "min", "max").index(take)
-        return {name: _columns(points.get(name, ()), since, width, columns, which) for name in names}
+        made = {name: _Columns(since, width, columns, which) for name in names}
+        self._look(names, since, until, width, lambda name, *where: made[name].add(*where))
+        return {name: one.values() for name, one in made.items()}
 
     def figures(self, names: Sequence[str], since: float, until: float) -> dict[str, RangeFigures]:
         """Return the figures of each series between two moments."""
-        points = self._points(names, since, until, (until - since) / FINE)
-        return {name: _figures(points.get(name, ()), since, until) for name in names}
+        made = {name: _Figures() for name in names}
+        self._look(names, since, until, (until - since) / FINE, lambda name, *where: made[name].add(*where))
+        return {name: one.made(until - since) for name, one in made.items()}
 
     def runs_of(self, recipe_id: str) -> list[str]:
         """Return the runs of a recipe that have samples."""
@@ -56,23 +55,30 @@ class SampleReader:
         """Return the names of all series that have samples."""
         return self._ask(lambda db: [str(row[0]) for row in db.execute("SELECT name FROM series ORDER BY name")], [])
 
-    def _points(self, names: Sequence[str], since: float, until: float, width: float) -> dict[str, list[Point]]:
-        """Return the steps between two moments, oldest first: as fine as the width wants it and the age allows."""
-        found: dict[str, list[Point]] = {name: [] for name in names}
+    def _look(
+        self,
+        names: Sequence[str],
+        since: float,
+        until: float,
+        width: float,
+        use: Callable[[str, Tier, int, Block, int, int], None],
+    ) -> None:
+        """Hand out the blocks between two moments, oldest first: as fine as the width wants it and the age allows.
+
+        Args:
+            use: Called with the series, and the first step of the block that counts and the one after the last.
+        """
 
         def look(db: sqlite3.Connection) -> None:
-            ids = _ids(db, list(found))
+            ids = _ids(db, list(dict.fromkeys(names)))
             for tier, first, end in _stretches(db, since, until, width, self._clock()):
                 for begin in range(math.floor(first / tier.block) * tier.block, math.ceil(end), tier.block):
+                    least = max(0, math.ceil((first - begin) / tier.step))
+                    most = min(STEPS, math.ceil((end - begin) / tier.step))
                     for series, block in _blocks(db, tier, begin, ids):
-                        points = found[ids[series]]
-                        for index, step in block.known():
-                            at = begin + index * tier.step
-                            if first <= at < end:
-                                points.append((at, tier.step, step))
+                        use(ids[series], tier, begin, block, least, most)
 
         self._ask(look, None)
-        return found
 
     def _ask(self, question: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """Return the answer of the file; the other one where it cannot be read."""
@@ -150,36 +156,73 @@ def _stretches(
     return found[::-1]
 
 
-def _columns(points: Sequence[Point], since: float, width: float, count: int, which: int) -> list[float | None]:
-    """Put steps into columns: one that is shorter than a column into that of its middle, a longer one into all."""
-    sums, weights = [0.0] * count, [0.0] * count
-    edges: list[float | None] = [None] * count
-    better = min if which == 1 else max
-    for begin, seconds, step in points:
-        value = step[which]
-        if seconds <= width:
-            first = last = math.floor((begin + seconds / 2 - since) / width)
+class _Columns:
+    """Steps put into columns: one that is shorter than a column into that of its middle, a longer one into all."""
+
+    def __init__(self, since: float, width: float, count: int, which: int) -> None:
+        self._since, self._width, self._count, self._which = since, width, count, which
+        self._sums, self._weights = [0.0] * count, [0.0] * count
+        self._edges: list[float | None] = [None] * count
+
+    def add(self, tier: Tier, begin: int, block: Block, least: int, most: int) -> None:
+        values, step = block.values(self._which), tier.step
+        if step > self._width:
+            for index in range(least, most):
+                start = (begin + index * step - self._since) / self._width - 0.5
+                last = math.ceil(start + step / self._width) - 1
+                for column in range(max(0, math.ceil(start)), min(self._count - 1, last) + 1):
+                    self._put(column, values[index : index + 1], step)
+            return
+        index = least
+        while index < most:
+            column = math.floor((begin + (index + 0.5) * step - self._since) / self._width)
+            end = math.ceil((self._since + (column + 1) * self._width - begin) / step - 0.5)
+            end = max(index + 1, min(most, end))
+            if 0 <= column < self._count:
+                self._put(column, values[index:end], step)
+            index = end
+
+    def values(self) -> list[float | None]:
+        if self._which:
+            return self._edges
+        return [one / weight if weight else None for one, weight in zip(self._sums, self._weights, strict=True)]
+
+    def _put(self, column: int, values: Sequence[float], step: int) -> None:
+        whole = sum(values)
+        if whole != whole:  # noqa: PLR0124, RUF100  # one of them is unknown
+            values = [one for one in values if one == one]  # noqa: PLR0124, RUF100
+            whole = sum(values)
+        if not values:
+            return
+        if self._which:
+            take = min if self._which == 1 else max
+            edge, value = self._edges[column], take(values)
+            self._edges[column] = value if edge is None else take(edge, value)
         else:
-            first = math.ceil((begin - since) / width - 0.5)
-            last = math.ceil((begin + seconds - since) / width - 0.5) - 1
-        for column in range(max(0, first), min(count - 1, last) + 1):
-            if which:
-                edge = edges[column]
-                edges[column] = value if edge is None else better(edge, value)
-            else:
-                sums[column] += seconds * value
-                weights[column] += seconds
-    return edges if which else [one / weight if weight else None for one, weight in zip(sums, weights, strict=True)]
+            self._sums[column] += step * whole
+            self._weights[column] += step * len(values)
 
 
-def _figures(points: Sequence[Point], since: float, until: float) -> RangeFigures:
-    if not points:
-        return RangeFigures()
-    weight = math.fsum(seconds for _, seconds, _ in points)
-    means = sorted(step[0] for _, _, step in points)
-    return RangeFigures(
-        math.fsum(seconds * step[0] for _, seconds, step in points) / weight,
-        means[min(len(means) - 1, math.ceil(0.95 * len(means)) - 1)],
-        max(step[2] for _, _, step in points),
-        min(1.0, weight / (until - since)),
-    )
+class _Figures:
+    """Mean, 95th percentile and largest value of steps."""
+
+    def __init__(self) -> None:
+        self._means: list[float] = []
+        self._sum = self._weight = 0.0
+        self._max: float | None = None
+
+    def add(self, tier: Tier, begin: int, block: Block, least: int, most: int) -> None:
+        means = [one for one in block.values(0)[least:most] if one == one]  # noqa: PLR0124, RUF100
+        tops = [one for one in block.values(2)[least:most] if one == one]  # noqa: PLR0124, RUF100
+        self._means += means
+        self._sum += tier.step * sum(means)
+        self._weight += tier.step * len(means)
+        if tops:
+            self._max = max(tops) if self._max is None else max(self._max, *tops)
+
+    def made(self, seconds: float) -> RangeFigures:
+        if not self._means:
+            return RangeFigures()
+        ordered = sorted(self._means)
+        p95 = ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)) - 1)]
+        return RangeFigures(self._sum / self._weight, p95, self._max, min(1.0, self._weight / seconds))
