@@ -84,7 +84,8 @@ def main() -> None:
         print(f"{rows[0]} requests, {rows[1]} readings, {rows[2]} of energy; {path.stat().st_size >> 20} MiB")
         today = day_of(now)
         for words, query in (
-            ("14 days, the screen's first picture", UsageQuery(days=14, every=False)),
+            ("14 days, the screen's first picture", UsageQuery(days=14, every=False, latencies=False)),
+            ("14 days, with latencies", UsageQuery(days=14, every=False)),
             ("the 14 days before", UsageQuery(since=begin_of(today - 27), until=begin_of(today - 13), every=False)),
             ("14 days by hour", UsageQuery(days=14, by="hour", every=False)),
             ("30 days", UsageQuery(days=30, every=False)),

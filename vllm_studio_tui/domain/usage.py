@@ -107,6 +107,7 @@ class UsageQuery:
         until: Seconds since the epoch, excluded.
         every: Divided by all of `BY` but hours and sessions, which are made where `by` asks for them. Else by `by`
             and by day alone, with a heatmap for hours only, and days without latencies: that is quicker.
+        latencies: Also what is known of single requests: latencies, speeds, how they ended. Without them it is quicker.
     """
 
     days: int | None = None
@@ -114,6 +115,7 @@ class UsageQuery:
     since: float | None = None
     until: float | None = None
     every: bool = True
+    latencies: bool = True
 
     def window(self, now: float) -> tuple[float | None, float | None]:
         """Return the first second and the one after the last, since the epoch; None for an open bound."""

@@ -136,7 +136,7 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
         counted = counter_parts(reader, since, until, slot, runs)
         cells = list(attribute(counted, request_parts(reader, since, until, slot, runs)))
         energy = energy_parts(reader, since, until, slot)
-        seen = read_seen(reader, since, until, slot)
+        seen = read_seen(reader, since, until, slot) if query.latencies else []
         sessions = group_by_session(reader, since, until, seen) if query.by == "session" else ()
         keys = {cell.key for cell in cells if cell.key} | {one.key for one in seen if one.key}
         names = key_names(reader, keys) if keys and "key" in wanted else {}

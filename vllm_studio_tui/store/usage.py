@@ -206,6 +206,8 @@ def energy_parts(db: Reader, since: float | None, until: float | None, slot: int
     first, end = _bounds(since, until)
     drawn: dict[tuple[str, int], tuple[float, bool]] = {}
     for (uuid, boot), runs in _windows(db).items():
+        if max(over for _, _, over in runs) < first or min(begin for _, begin, _ in runs) >= end:
+            continue
         # Runs come and go only where one's readings begin or end: between these moments the sharers are the same.
         moments = sorted({moment for _, begin, over in runs for moment in (begin, over)})
         sharers: list[str] = []

@@ -100,6 +100,10 @@ class UsagePlace(Place):
         made: tuple[UsageReport | None, UsageReport | None] = (None, None)
         self._error = None
         try:
+            if self._report is None:  # the first picture: what takes longest follows
+                quick = UsageQuery(days=DAYS[self._days], by=self._by, every=False, latencies=False)
+                self._report = await self.shell.in_thread(partial(self.studio.usage.report, quick))
+                self._show()
             made = await self.shell.in_thread(partial(self._reports, DAYS[self._days], self._by, self._chosen))
             if self._compared != self._days:
                 self._before = None
