@@ -18,7 +18,8 @@ def trees(snapshot: Snapshot) -> list[Process]:
     """A run with a core and two workers, one with two, and a process of somebody else below its parent."""
     if not snapshot.tick.gpus.gpus or len(snapshot.runs) < 2:
         return []
-    ready, loading = (run.run_id for run in snapshot.runs[:2])
+    runs = [run.run_id for run in snapshot.runs[:2]]
+    ready, loading = (*runs, "no run", "no run")[:2]
 
     def one(
         run_id: str | None,
@@ -31,7 +32,8 @@ def trees(snapshot: Snapshot) -> list[Process]:
         held: float = 0.0,
     ) -> Process:
         on = (gpu,) if gpu is not None else ()
-        sm = snapshot.tick.gpus.gpus[gpu].utilization if gpu is not None else None
+        here = snapshot.tick.gpus.gpus
+        sm = here[gpu].utilization if gpu is not None and gpu < len(here) else None
         seconds = 2 * DAY if run_id == ready else 252.0 if run_id == loading else 6 * DAY
         user, container = ("root", None) if run_id else ("alice", "notebooks")
         return Process(
@@ -39,7 +41,7 @@ def trees(snapshot: Snapshot) -> list[Process]:
             on, int(held * GIB) or None, sm, cpu, int(1.2 * GIB), seconds, "S",
         )  # fmt: skip
 
-    return [
+    found = [
         one(ready, 48120, 1, "vllm serve Qwen/Qwen3-32B", 41.0),
         one(ready, 48266, 48120, "VLLM::EngineCore", 97.0),
         one(ready, 48812, 48266, "VLLM::Worker_TP0", 99.0, gpu=0, held=71.2),
@@ -50,6 +52,7 @@ def trees(snapshot: Snapshot) -> list[Process]:
         one(None, 60400, 1, "jupyter lab --port 8888", 0.0),
         one(None, 60412, 60400, "python3 train.py", 3.0, gpu=3, held=0.6),
     ]
+    return [process for process in found if process.run_id is None or process.run_id in runs]
 
 
 class StillProcesses(Processes):

@@ -10,7 +10,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.series import RunSeries
 from vllm_studio_tui.runs.estimate import LATEST, Start, earlier_starts
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
-from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.run_parts import RunFacts, stalls
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.read import RunView
@@ -152,6 +152,8 @@ def by_trouble(facts: Sequence[RunFacts]) -> list[RunFacts]:
 
     def key(one: RunFacts) -> tuple[int, float]:
         status = one.run.status
+        if stalls(one):
+            return order[State.UNHEALTHY], -(one.run.status.heard_at or 0.0)
         newest = -(status.ended_at or status.heard_at or 0.0) if status.state in needs else 0.0
         return order.get(one.run.state, 9), newest
 

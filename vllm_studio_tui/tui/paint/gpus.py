@@ -139,7 +139,7 @@ def _pairs(report: GpuReport, glyphs: Glyphs, width: int, *, indent: int = 0) ->
             number = str(gpu.index)
             row.put(x, number, "fg bold")
             share = gpu.utilization / 100 if gpu.utilization is not None else None
-            bar = half - 16 - len(number)
+            bar = half - 14 - len(number)
             charts.put_bar(row, x + len(number) + 1, glyphs, share, bar)
             end = x + len(number) + 1 + max(0, bar)
             use = glyphs.unknown if gpu.utilization is None else f"{gpu.utilization}%"

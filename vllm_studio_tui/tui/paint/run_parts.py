@@ -41,6 +41,15 @@ class RunFacts:
     names: int = 0
 
 
+#: Seconds without an answer from which an engine that its keeper still calls ready is shown as one that stalls.
+STALLS = 6.0
+
+
+def stalls(facts: RunFacts) -> bool:
+    """Return whether a run is called ready and has not answered for a while: its keeper asks less often than we do."""
+    return facts.run.state is State.READY and facts.age is not None and facts.age >= STALLS
+
+
 def left(facts: RunFacts, now: float) -> float | None:
     """Return the seconds of loading left, estimated from earlier runs; None where there are none."""
     rest = time_left(facts.run.status, list(facts.earlier), now)

@@ -11,28 +11,29 @@ from vllm_studio_tui.runs.unhealthy import unhealthy_since, why_unhealthy
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.run_parts import RunFacts, stalls
 from vllm_studio_tui.tui.paint.run_words import stage_word
 
 
 def strip_row(facts: RunFacts, glyphs: Glyphs, width: int, now: float) -> Row:
     """Draw a run on a row of about forty cells; its age or its figure stands at the right."""
     run, status = facts.run, facts.run.status
-    mark, colour = glyphs.state(run.state)
+    silent = stalls(facts)
+    mark, colour = glyphs.state(State.UNHEALTHY if silent else run.state)
     row = Row(key=facts.key or run.run_id)
     row.put(0, mark, colour)
-    troubled = run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+    troubled = silent or run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
     # A sentence needs more room than figures do.
     if troubled or run.state is State.LOADING:
         # A name takes what the sentence, or the stage with a short bar, leaves.
-        said = why_unhealthy(run) or status.title or "" if troubled else f"{stage_word(status.stage)} ━━━━━━ 100%"
+        said = _said(facts) if troubled else f"{stage_word(status.stage)} ━━━━━━ 100%"
         least = max(width // 3 - 2, width - cell_len(said) - len(_age(facts, now) if troubled else "") - 5)
     else:
         least = width // 2 - 3
     room = min(facts.names or 18, max(8, least))
     row.put(2, run.name, "fg bold", room)
     x = 2 + room + 1
-    if run.state is State.READY:
+    if run.state is State.READY and not silent:
         _ready(row, facts, glyphs, x, width)
     elif run.state in (State.LOADING, State.STARTING):
         after = row.put(x, stage_word(status.stage) or "starting", "fg", max(0, width - x - 6))
@@ -40,10 +41,9 @@ def strip_row(facts: RunFacts, glyphs: Glyphs, width: int, now: float) -> Row:
             charts.put_bar(row, after + 1, glyphs, status.progress, width - after - 7, "accent")
             row.put_right(width, numbers.percent(status.progress), "fg bold")
     else:
-        text = why_unhealthy(run) or status.title or str(run.state)
         tail = _age(facts, now)
-        row.put_right(width, tail, "dim")
-        row.put(x, text, "fg", max(0, width - x - len(tail) - (2 if tail else 0)))
+        row.put_right(width, tail, "fg bold" if facts.fix and tail == "f fix" else "dim")
+        row.put(x, _said(facts), colour if troubled else "fg", max(0, width - x - len(tail) - (2 if tail else 0)))
     return row
 
 
@@ -60,11 +60,20 @@ def _ready(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, width: int) -> Non
         row.put_right(start - 1, "KV", "dim")
 
 
+def _said(facts: RunFacts) -> str:
+    """Return what is wrong with a run, in words."""
+    if stalls(facts):
+        return "no answer"
+    return why_unhealthy(facts.run) or facts.run.status.title or str(facts.run.state)
+
+
 def _age(facts: RunFacts, now: float) -> str:
     """Return the key that repairs it, or since when it is so."""
     run = facts.run
     if facts.fix and run.state is State.FAILED:
         return "f fix"
+    if stalls(facts):
+        return numbers.short_age(facts.age or 0.0)
     if run.state is State.BACKOFF and run.status.next_start_at:
         return f"in {numbers.duration(max(0.0, run.status.next_start_at - now))}"
     since = unhealthy_since(run) if run.state is State.UNHEALTHY else run.status.ended_at

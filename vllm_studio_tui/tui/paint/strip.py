@@ -17,7 +17,7 @@ from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import gpus
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, fit
-from vllm_studio_tui.tui.paint.run_parts import RunFacts
+from vllm_studio_tui.tui.paint.run_parts import RunFacts, stalls
 from vllm_studio_tui.tui.paint.run_strip import strip_row
 
 
@@ -34,16 +34,43 @@ def strip(
         none = [] if rows else [gpus.none_row(snapshot.tick.gpus, 0, width)]
         shown = [*_nothing(), *none, *rows][: max(1, height - 1)]
         return [*_filled(shown, height), _totals(snapshot, glyphs, width)][:height]
-    if len(facts) + len(rows) + 1 <= height:
-        shown = [*_each(facts, glyphs, width, now), *rows]
+    said = _alert_rows(snapshot, glyphs, width, now)
+    if len(facts) + len(said) + len(rows) + 1 <= height:
+        shown = [*_with_alerts(facts, said, glyphs, width, now), *rows]
         return [*_filled(shown, height), _totals(snapshot, glyphs, width)]
     below = [*([_gpu_line(snapshot, glyphs, width)] if rows else []), _newest(snapshot, glyphs, width, now)]
     below = below[: max(0, height - 2)]
     room = max(1, height - len(below))
-    if len(facts) <= room:
-        return [*_each(facts, glyphs, width, now), *below]
-    named, rest = some_named(facts, max(1, room - 1))
-    return [*_each(named, glyphs, width, now), *([_rest(snapshot, rest, glyphs, width)] if room > 1 else []), *below]
+    said = said[: max(0, min(len(said), room - 2))][:1]  # the first one stands for all, and says how many there are
+    if len(facts) + len(said) <= room:
+        return [*_with_alerts(facts, said, glyphs, width, now), *below]
+    named, rest = some_named(facts, max(1, room - 1 - len(said)))
+    counted = [_rest(snapshot, rest, glyphs, width)] if room > 1 else []
+    return [*_with_alerts(named, said, glyphs, width, now), *counted, *below]
+
+
+def _with_alerts(facts: Sequence[RunFacts], said: list[Row], glyphs: Glyphs, width: int, now: float) -> list[Row]:
+    """Draw runs, and what alerts say behind those in trouble."""
+    needs = [one for one in facts if one.run.state in NEEDS or stalls(one)]
+    others = [one for one in facts if one not in needs]
+    return [*_each(needs, glyphs, width, now), *said, *_each(others, glyphs, width, now)]
+
+
+def _alert_rows(snapshot: Snapshot, glyphs: Glyphs, width: int, now: float) -> list[Row]:
+    """Draw what alerts say of anything but runs that have a row for their trouble, the worst first."""
+    troubled = {run.run_id for run in snapshot.runs if run.state in NEEDS}
+    found = [one for one in snapshot.alerts if one.run_id is None or one.run_id not in troubled]
+    rows = []
+    for number, one in enumerate(sorted(found, key=lambda one: (one.severity != "trouble", -one.since))):
+        row = Row()
+        colour = "err" if one.severity == "trouble" else "warn"
+        row.put(0, glyphs.failed if one.severity == "trouble" else glyphs.warning, colour)
+        more = f"+{len(found) - 1}  " if number == 0 and len(found) > 1 else ""
+        end = row.put_right(width, f"{more}{numbers.short_age(now - one.since)}", "dim")
+        x = row.put(2, one.subject, "fg bold", max(4, width // 3)) + 1
+        row.put(x, one.words or one.rule, colour, max(0, end - x - 1))
+        rows.append(row)
+    return rows
 
 
 def _each(facts: Iterable[RunFacts], glyphs: Glyphs, width: int, now: float) -> list[Row]:

@@ -102,7 +102,7 @@ def rows(
     made.append(_events(events, lay, width, size))
     for row in made[1:]:
         _moments(row, lay)
-    return [*made, _times(lay)]
+    return [*made, _times(lay)] if size >= Size.BASE else made
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Picture:
         rows += self._gpus(width)
         if size >= Size.WIDE and not self.box:
             rows += [Row(), paint.host_row(self.snapshot.tick.host, glyphs, width, size)]
-        return [*rows, Row()]
+        return [*rows, Row()] if size >= Size.BASE else rows
 
     def _gpus(self, width: int) -> list[Row]:
         report, glyphs, size = self.snapshot.tick.gpus, self.glyphs, self.size
@@ -124,7 +124,8 @@ class Picture:
             return []
         axis = view.axis(self.now, lanes.room_of(width, size, looking=view.cursor is not None))
         wanted = lane_groups.groups(self.snapshot, titles=size >= Size.WIDE)
-        shown = lane_groups.that_fit(wanted, self.data.known, room - AROUND_LANES)
+        around = AROUND_LANES if size >= Size.BASE else AROUND_LANES - 1  # the smallest has no row of times
+        shown = lane_groups.that_fit(wanted, self.data.known, room - around)
         pace = max(1.0, min(SLOWEST, axis.step / PACE))
         asked = (
             width, size, shown, self.before, self.held, self.events, id(self.glyphs), self.data.version,

@@ -131,8 +131,8 @@ class Monitor(Place):
         if size <= Size.STRIP:
             from vllm_studio_tui.tui.paint.strip import lines, strip
 
-            return (lines if size == Size.LINE else strip)(snapshot, facts, glyphs, width, height, time.time())
-        picture = Picture(snapshot, facts, self._time, self._data, self._charts, glyphs, size, snapshot.tick.at)
+            return (lines if size == Size.LINE else strip)(snapshot, facts, glyphs, width, height, snapshot.now)
+        picture = Picture(snapshot, facts, self._time, self._data, self._charts, glyphs, size, snapshot.now)
         self._tell(picture, width)
         if self._view == PROCESSES:
             height = self.size.height  # else what is shared out would become less with each picture
@@ -150,14 +150,16 @@ class Monitor(Place):
     def _tell(self, picture: Picture, width: int) -> None:
         """Give the picture what happened, what alerts say, and why it was slow."""
         snapshot, size, glyphs = picture.snapshot, picture.size, picture.glyphs
+        if snapshot.replay is not None:
+            picture.held = f"replay of {snapshot.replay.name}"
         self._events = picture.events = self._story.happenings(snapshot, glyphs)
         if self._time.drawn is not None:
             self._story.follow(self._time.drawn, alerts=size == Size.FULL)
         if size == Size.FULL:
             known = self._story.known
-            picture.alerts = alert_rows(known.rules, known.spoke, snapshot.alerts, glyphs, snapshot.tick.at)
+            picture.alerts = alert_rows(known.rules, known.spoke, snapshot.alerts, glyphs, snapshot.now)
         if self._why.open:
-            box, now = self._why, snapshot.tick.at
+            box, now = self._why, snapshot.now
             box.ask(box.run_id, box.name, self._time.cursor, now)  # the box follows the moment
             keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
             picture.box = why_rows(box.why, box.name, box.at, now, width, size, keys)
@@ -287,7 +289,7 @@ class Monitor(Place):
             if run.state not in ANSWERING:  # its page tells why it failed, or what it waits for
                 self.shell.open_run(run.run_id)
                 return
-            self._why.ask(run.run_id, run.name, self._time.cursor, self.snapshot.tick.at)
+            self._why.ask(run.run_id, run.name, self._time.cursor, self.snapshot.now)
             self._again()
 
     def action_fix(self) -> None:
