@@ -87,8 +87,14 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = self._loop.time()
+        if self._in_head and not self._came:
+            data = data.lstrip(b"\r\n")  # the last bytes of the answer before may come behind its last event
+            if not data:
+                return
         self._came = True
         if self._over is None or self._over.done():
+            if not self._in_head and not data.strip(b"\r\n"):
+                return  # as above, before the next request
             self.close()  # nobody asked for it
             return
         if self._in_head:

@@ -81,6 +81,10 @@ class Step:
         if measured.end is not None:
             return
         now = self._loop.time()
+        if not any(one.counted for one in measured.sent):
+            # All that was sent in the warm-up lasted beyond the end: it was answered under this load.
+            for one in measured.sent:
+                one.counted = one.outcome.ended is None or one.outcome.ended >= measured.begin
         if self._until is not None:
             measured.end = min(now, self._until)
         else:

@@ -43,6 +43,8 @@ _WORDS = (
 WORDS = tuple(_WORDS.split())
 #: Words of a group whose tokens are counted at once, and groups that are tried.
 GROUP, GROUPS = 24, 6
+#: The number of a prompt that no benchmark has.
+PROOF = -1
 #: Words at the beginning that are drawn anew for each benchmark: there are at least `GROUP` to the power of these.
 FRESH = 6
 #: Bytes of a file of prompts, and prompts that are taken from it.
@@ -109,10 +111,10 @@ async def calibrate(plan: BenchPlan, counter: Counter) -> Maker:
         return replace(maker, each=1.3, notes=(note,))
     words, added, each = known
     maker = replace(maker, words=words, added=added, each=each)
-    # The first prompt is the proof; what is left over belongs to what the engine adds.
+    # One that is never measured is the proof; what is left over belongs to what the engine adds.
     for _ in range(3):
-        wanted, _ = maker.lengths(0)
-        found = await counter(maker.prompt(0))
+        wanted, _ = maker.lengths(PROOF)
+        found = await counter(maker.prompt(PROOF))
         if found is None or found == wanted:
             break
         maker = replace(maker, added=maker.added + (found - wanted))
