@@ -176,3 +176,26 @@ def test_whatever_is_repeated_in_a_line_costs_what_its_length_costs(unit: str) -
     # What runs over a line again from each of its characters costs thousands of times as much.
     assert min(cost(start + unit * (size // len(unit))) for start in ("a{", "a{", "a{")) < 200 * usual
     assert cost(unit * (size // len(unit))) < 200 * usual
+
+
+_LINE_PARTS = st.sampled_from(
+    ["x", "y_total", "{", "}", 'a="1"', 'b="}"', 'c="{"', ",", " ", "1", "2.5", "NaN", "#", "\t", '"']
+)
+
+
+@given(st.lists(st.lists(_LINE_PARTS, max_size=9).map("".join), max_size=8), st.booleans())
+def test_what_is_remembered_of_lines_changes_nothing(lines: list[str], some: bool) -> None:
+    text, wanted = "\n".join(lines), {"x"} if some else None
+    heads: prometheus.Heads = {}
+    plain = repr(prometheus.parse(text, wanted))
+    assert repr(prometheus.parse(text, wanted, heads)) == plain
+    assert repr(prometheus.parse(text, wanted, heads)) == plain
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "llamacpp"])
+def test_a_real_scrape_is_the_same_with_what_is_remembered(name: str) -> None:
+    text = (Path(__file__).parent.parent / "fixtures" / "metrics" / f"{name}.txt").read_text()
+    heads: prometheus.Heads = {}
+    for _ in range(2):
+        assert repr(prometheus.parse(text, None, heads)) == repr(prometheus.parse(text))
+    assert len(heads) <= prometheus.MAX_HEADS

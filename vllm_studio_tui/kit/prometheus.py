@@ -34,12 +34,19 @@ _END = re.compile(r"[ \t,]*\}")
 _ESCAPE = re.compile(r'\\([\\n"])')
 
 
-def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
+#: What stands before the values of lines, read once: labels are the same from one scrape to the next.
+Heads = dict[str, tuple[str, Labels]]
+#: Heads that are remembered.
+MAX_HEADS = 8192
+
+
+def parse(text: str | bytes, wanted: Collection[str] | None = None, heads: Heads | None = None) -> Samples:
     """Parse a scrape.
 
     Args:
         text: The body of a scrape. Bytes that are not UTF-8 are replaced.
         wanted: Full sample names (`x_total`, `y_bucket`); other lines are skipped without a closer look.
+        heads: Remembers the labels of lines for the next scrape with the same `wanted`; they are shared, not copied.
 
     Returns:
         Sample name to pairs of labels and value, in the order of the text. NaN and infinities are kept.
@@ -56,6 +63,16 @@ def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
         line = found[0].strip(" \t\r")
         if not line or line[0] == "#":
             continue
+        head = line[: line.find("}") + 1] if heads is not None else ""
+        if head and heads is not None and (known := heads.get(head)) is not None:
+            rest = line[len(head) :].split(None, 1)
+            number = _number(rest[0]) if rest else None
+            if number is not None:
+                samples.setdefault(known[0], []).append((known[1], number))
+                count += 1
+                if count >= MAX_SAMPLES:
+                    break
+            continue
         match = _NAME.match(line)
         if wanted is not None and match is not None and match[0] not in wanted:
             continue
@@ -63,6 +80,9 @@ def parse(text: str | bytes, wanted: Collection[str] | None = None) -> Samples:
         if sample is None or (wanted is not None and sample[0] not in wanted):
             continue
         name, labels, value = sample
+        # A brace within a label would make two different heads look alike.
+        if head and heads is not None and len(heads) < MAX_HEADS and line.count("}") == line.count("{") == 1:
+            heads[head] = (name, labels)
         samples.setdefault(name, []).append((labels, value))
         count += 1
         if count >= MAX_SAMPLES:

@@ -60,6 +60,7 @@ class EngineProbe:
         self._previous: Scrape | None = None
         self._bases: deque[Scrape] = deque()
         self._windows = Windows()
+        self._heads: prometheus.Heads = {}
         self._slots = slots_of(backend)
         self._totals = LiveTotals()
         self._flight: InFlight | None = None  # None too where it was never told
@@ -70,7 +71,7 @@ class EngineProbe:
         Args:
             slots: What the engine told right after of the requests that it works on.
         """
-        return self._observe(prometheus.parse(text, self._names), at_monotonic, slots)
+        return self._observe(prometheus.parse(text, self._names, self._heads), at_monotonic, slots)
 
     def _observe(self, samples: Samples, at: float, slots: bytes | None) -> EngineMetrics:
         if not samples:
@@ -128,7 +129,7 @@ class EngineProbe:
         except StudioError as error:
             # The next interval would reach over the gap; it is still right, for the counters went on.
             return EngineMetrics(error=_sentence(error))
-        at, samples = time.monotonic(), prometheus.parse(body, self._names)
+        at, samples = time.monotonic(), prometheus.parse(body, self._names, self._heads)
         return self._observe(samples, at, self._read_slots(samples, base_url, api_key, timeout))
 
     def _read_slots(self, samples: Samples, base_url: str, api_key: str | None, timeout: float) -> bytes | None:
