@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tests.functional.stage import bare, run_view, snapshot
-from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.gpus import GIB, Gpu, GpuReport, Throttle
 from vllm_studio_tui.domain.run import RunState, State
 from vllm_studio_tui.domain.serving import Refusal
@@ -95,6 +95,29 @@ def test_what_the_snapshot_says_is_there_by_the_names_of_the_original(tmp_path: 
     assert [one["state"] for one in states] == ["ready", "loading", "failed"]
     assert value(text, "vllm_studio_engine_requests_running", run="qwen3-32b-1") == 12
     assert value(text, "vllm_studio_engine_kv_cache_usage_ratio", run="qwen3-32b-1") == 0.61
+
+
+def test_what_an_engine_tells_more_closely_is_there_and_nothing_beyond_its_buckets(tmp_path: Path) -> None:
+    shown = snapshot(tmp_path)
+    engine = replace(
+        shown.tick.engines["qwen3-32b-1"],
+        waiting_by_reason={"capacity": 3},
+        kv_tokens_used=188_000,
+        kv_tokens_total=309_000,
+        sleep="weights_offloaded",
+        ttft=Percentiles(0.12, None, None, 9, over=2.5),
+        itl=Percentiles(0.004, 0.02, 0.03, 9, under=0.01),
+    )
+    text = ServeMetrics().text(replace(shown, tick=replace(shown.tick, engines={"qwen3-32b-1": engine})))
+    assert value(text, "vllm_studio_engine_requests_waiting_by_reason", reason="capacity") == 3
+    assert value(text, "vllm_studio_engine_kv_tokens") == 188_000
+    assert value(text, "vllm_studio_engine_kv_tokens_capacity") == 309_000
+    assert value(text, "vllm_studio_engine_asleep", how="weights_offloaded") == 1
+    told = {(one.labels["of"], one.labels["quantile"]) for one in samples(text)["vllm_studio_engine_latency_seconds"]}
+    assert told & {("ttft", "0.5"), ("ttft", "0.95"), ("itl", "0.5"), ("itl", "0.95")} == {
+        ("ttft", "0.5"),
+        ("itl", "0.95"),
+    }
 
 
 def test_what_is_unknown_is_absent_and_not_zero(tmp_path: Path) -> None:

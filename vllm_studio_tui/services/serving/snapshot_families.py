@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.gpus import GpuReport, Throttle
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.runs.read import RunView
@@ -39,7 +39,19 @@ OF_AN_ENGINE = (
     ("engine_generation_tokens_total", "counter", "Tokens that the engine generated.", "generation_tokens_total"),
     ("engine_cached_tokens_total", "counter", "Tokens of prompts from its prefix cache.", "cached_tokens_total"),
     ("engine_requests_total", "counter", "Requests that the engine finished.", "requests_total"),
+    ("engine_preemptions_total", "counter", "Requests that were put back for want of cache.", "preemptions_total"),
+    ("engine_kv_tokens", "gauge", "Tokens that the engine's KV cache holds.", "kv_tokens_used"),
+    ("engine_kv_tokens_capacity", "gauge", "Tokens that the engine's KV cache has room for.", "kv_tokens_total"),
+    (
+        "engine_rank_imbalance_ratio",
+        "gauge",
+        "What its busiest rank has to do above the average, 0: as all.",
+        "imbalance",
+    ),
+    ("engine_tokens_per_step", "gauge", "Tokens that a step of the engine computed, on average.", "tokens_per_step"),
 )
+#: The windows of latencies are those of the studio: a scraper that needs others reads the engine's own histograms.
+_LATENCIES = ("ttft", "itl", "tpot", "e2e", "queue", "prefill", "decode")
 _OF_RUN = ("run", "recipe", "model", "backend")
 
 
@@ -139,7 +151,33 @@ def _engines(snapshot: Snapshot) -> list[_Family]:
             if metrics is not None and metrics.error is None:
                 family.add(of_run(run), getattr(metrics, attribute))
         made.append(family)
-    return [*made, *_custom(snapshot).values()]
+    return [*made, *_of_engines(snapshot), *_custom(snapshot).values()]
+
+
+def _of_engines(snapshot: Snapshot) -> list[_Family]:
+    """Return what has a label more: by what a request waits for, and latencies by quantile."""
+    waiting = _Family(
+        "engine_requests_waiting_by_reason", "gauge", "Requests that wait, by what for.", (*_OF_RUN, "reason")
+    )
+    asleep = _Family("engine_asleep", "gauge", "1 while the engine sleeps, by how.", (*_OF_RUN, "how"))
+    latency = _Family(
+        "engine_latency_seconds", "gauge", "Latencies of the last minute, where within the engine's buckets.",
+        (*_OF_RUN, "of", "quantile"),
+    )  # fmt: skip
+    for run in snapshot.runs:
+        metrics = snapshot.engine(run.run_id)
+        if metrics is None or metrics.error is not None:
+            continue
+        for reason, count in metrics.waiting_by_reason.items():
+            waiting.add((*of_run(run), reason), count)
+        if metrics.sleep not in (None, "awake"):
+            asleep.add((*of_run(run), metrics.sleep), 1)
+        for name in _LATENCIES:
+            told: Percentiles = getattr(metrics, name)
+            for share, value in (("0.5", told.p50), ("0.95", told.p95), ("0.99", told.p99)):
+                sign, known = told.bounded(value)
+                latency.add((*of_run(run), name, share), None if sign else known)
+    return [waiting, asleep, latency]
 
 
 def _custom(snapshot: Snapshot) -> dict[str, _Family]:
