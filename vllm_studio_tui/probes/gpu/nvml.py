@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from vllm_studio_tui.domain.gpus import Gpu, GpuReport, Xid, is_named
 from vllm_studio_tui.probes.gpu import validation
 from vllm_studio_tui.probes.gpu.device import UNINITIALIZED, Device, code_of
 from vllm_studio_tui.probes.gpu.processes import ProcessNames
-from vllm_studio_tui.probes.gpu.timed_calls import run_steps
+from vllm_studio_tui.probes.gpu.timed_calls import Step, run_steps
 from vllm_studio_tui.probes.gpu.values import ALL, COUNTER, HANDLE, PROCESSES
 from vllm_studio_tui.simulation import marks
 
@@ -97,6 +97,16 @@ def load() -> ModuleType:
             "The Python package nvidia-ml-py is not installed", "Install it: pip install nvidia-ml-py"
         ) from error
     return pynvml
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What one reading asks for: values, of which GPUs, and whether their calls have begun."""
+
+    keys: Collection[str]
+    numbers: Collection[int]
+    thorough: bool
+    begun: bool = False
 
 
 class NvmlReader:
@@ -216,18 +226,32 @@ class NvmlReader:
         deadline = time.monotonic() + patience
         if self._failed is not None and self._monotonic() < self._retry_at:
             return self._failed
-        if self._opening is None:
+        asked = _Asked(keys, numbers, thorough)
+        begun = self._opening is None
+        if begun:
             self._failed = None
-            run_steps(iter([self._open]), patience)
+            # Once the GPUs are known, the look whether they still are is the first of the calls: one thread for all.
+            run_steps(self._steps(asked) if self._devices is not None else iter([self._open]), patience)
+            begun = self._devices is not None and asked.begun
         if self._opening is not None:
             hanging = self._monotonic() - self._opening
             return f"{HUNG.format(self._maker)} for {max(hanging, patience):.1f} s", HUNG_ADVICE
         if self._failed is not None:
             return self._failed
-        asked = [one for one in self._devices or () if not numbers or one.index in numbers]
-        steps = itertools.chain.from_iterable(device.steps(keys, thorough=thorough) for device in asked)
-        run_steps(steps, max(0.0, deadline - time.monotonic()))
+        if not begun:
+            run_steps(self._calls(asked), max(0.0, deadline - time.monotonic()))
         return None
+
+    def _steps(self, asked: _Asked) -> Iterator[Step]:
+        yield self._open
+        if self._opening is None and self._failed is None:
+            asked.begun = True
+            yield from self._calls(asked)
+
+    def _calls(self, asked: _Asked) -> Iterator[Step]:
+        for device in self._devices or ():
+            if not asked.numbers or device.index in asked.numbers:
+                yield from device.steps(asked.keys, thorough=asked.thorough)
 
     def _open(self) -> None:
         """Open the library and list the GPUs, or check that the list is still right."""

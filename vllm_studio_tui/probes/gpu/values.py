@@ -97,8 +97,8 @@ VALUES = (
         live=True,
     ),
     Value("sm_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),), validation.megahertz, live=True),
-    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), validation.megahertz, live=True),
-    Value("fan", (("nvmlDeviceGetFanSpeed",),), validation.percent),
+    Value("memory_clock", (("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),), validation.megahertz, every=SLOWLY),
+    Value("fan", (("nvmlDeviceGetFanSpeed",),), validation.percent, every=SLOWLY),
     Value(
         "throttle",
         (("nvmlDeviceGetCurrentClocksEventReasons",), ("nvmlDeviceGetCurrentClocksThrottleReasons",)),
@@ -106,7 +106,7 @@ VALUES = (
         live=True,
     ),
     Value("mig", (("nvmlDeviceGetMigMode",),), validation.mig, every=SLOWLY),
-    Value("performance_state", (("nvmlDeviceGetPerformanceState",),), validation.state),
+    Value("performance_state", (("nvmlDeviceGetPerformanceState",),), validation.state, every=SLOWLY),
     Value(
         "links", (("nvmlDeviceGetFieldValues", FIELDS),), validation.links,
         fields=("memory_temperature", "nvlink_rx", "nvlink_tx"), counters=(1, 2),
