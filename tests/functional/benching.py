@@ -61,6 +61,7 @@ class StillBench:
         self.results = {one.id: one for one in results}
         self.progress = progress
         self.asked: list[tuple[str, BenchPlan]] = []
+        self.listed = 0
 
     def start(
         self, plan: BenchPlan, name: str | None = None, *, base_url: str | None = None, model: str | None = None
@@ -83,6 +84,7 @@ class StillBench:
         self.results[bench_id] = replace(self.get(bench_id), state="stopped", ended_at=NOW)
 
     def list(self, recipe: str | None = None, limit: int = 100) -> list[BenchResult]:
+        self.listed += 1
         found = [one for one in self.results.values() if recipe in (None, one.recipe_id)]
         return sorted(found, key=lambda one: -one.at)[:limit]
 

@@ -98,7 +98,9 @@ class Benches:
         found, before = bench.under_way(), self.progress
         ended = before is not None and (found is None or found.id != before.id)
         last = bench.get(before.id) if ended and before is not None else None
-        some = self.any if self.any and not ended else bool(bench.list(limit=1))
+        if found is not None or (self.any is not None and not ended):
+            return found, last, found is not None or bool(self.any)
+        some = bool(bench.list(limit=1))  # it asks the database, which is not done again and again
         return found, last, some
 
     def _take(self, found: BenchProgress | None, last: BenchResult | None, some: bool) -> None:
