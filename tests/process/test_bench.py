@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,21 @@ def test_arrivals_come_at_their_rate_whatever_the_engine_does(engine: str, studi
     assert step.requests == pytest.approx(40, abs=1)
     assert (step.rate, step.errors) == (20.0, 0)
     assert 8 <= (step.concurrency or 0) <= 11  # 0.44 s each
+
+
+def test_a_limit_of_power_without_a_gpu_that_is_known_is_refused(engine: str, studio: Studio) -> None:
+    begun = studio.bench.start(replace(QUICK, power_caps=(300,)), base_url=engine)
+    list(studio.bench.follow(begun.id))
+    result = studio.bench.get(begun.id)
+    assert (result.state, result.steps) == ("failed", ())
+    assert "no GPU of this engine is known" in (result.error or "")
+
+
+def test_the_most_users_are_searched(engine: str, studio: Studio) -> None:
+    plan = replace(QUICK, search=True, requests=2, concurrency=(2,), ttft_limit=PREFILL / 2, output_tokens=2)
+    begun = studio.bench.start(plan, base_url=engine)
+    list(studio.bench.follow(begun.id))
+    assert [one.concurrency for one in studio.bench.get(begun.id).steps] == [2, 1]
+    limit = studio.bench.limit(begun.id)
+    assert (limit.users, limit.next_users, limit.binds) == (None, 1, "ttft")
+    assert "Not even 1 users" in limit.words

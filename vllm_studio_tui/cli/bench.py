@@ -163,6 +163,9 @@ def _register_run(nouns: typer.Typer) -> None:
             "", "--goodput", metavar="ttft=S,tpot=S,speed=N", help="What a good request is: 500ms is 0.5."
         ),
         repeats: int = typer.Option(1, "--repeats", metavar="N", help="Measure each step so often, for its spread."),
+        power_cap: list[int] = typer.Option(
+            [], "--power-cap", metavar="W", help="Measure under these watts a GPU, set back after it; needs root."
+        ),
         limit: bool = typer.Option(False, "--limit", help="Find the most users within --goodput."),
         compare: str = typer.Option("", "--compare", metavar="ID", help="Compare with an earlier one afterwards."),
         endpoint: str = typer.Option(PLAIN.endpoint, "--endpoint", help="chat or completions."),
@@ -189,6 +192,7 @@ def _register_run(nouns: typer.Typer) -> None:
             tpot_limit=tpot,
             repeats=repeats,
             search=limit,
+            power_caps=tuple(power_cap),
             endpoint=endpoint,
         )
         if requests is not None and duration is not None:

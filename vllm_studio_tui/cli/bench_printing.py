@@ -105,13 +105,14 @@ def say_result(one: BenchResult) -> None:
     energy = any(step.energy_j is not None for step in one.steps)
     head = [unit_of(one.steps[0]), "requests", "errors", "out tok/s", "in tok/s", "a user", "TTFT p50", "p95"]
     head += ["ITL p50", "p95", "TPOT", "E2E p50", "p95"]
-    head += ["good/s", "good"] * limits + ["W", "J/1k"] * energy
+    head += ["cap"] * bool(one.plan.power_caps) + ["good/s", "good"] * limits + ["W", "J/1k"] * energy
     rows = []
     for step in one.steps:
         row = [f"{step.load:g}", str(step.requests), str(step.errors), _number(step.output_tokens_per_second)]
         row += [_number(step.input_tokens_per_second), _number(step.user_speed)]
         row += [_seconds(step.ttft.p50), _seconds(step.ttft.p95), _seconds(step.itl.p50), _seconds(step.itl.p95)]
         row += [_seconds(step.tpot.mean), _seconds(step.e2e.p50), _seconds(step.e2e.p95)]
+        row += [_number(step.power_cap, 0)] * bool(one.plan.power_caps)
         row += [_number(step.goodput, 2), numbers.exact_percent(step.good, unknown=DASH)] * limits
         row += [_number(step.power, 0), _number(step.joules_per_1k, 0)] * energy
         rows.append(row)

@@ -88,6 +88,8 @@ class BenchPlan:
             plan = replace(plan, duration=BenchPlan().duration)
         if plan.search and plan.arrivals != "closed":
             raise UsageError("the limit is searched in users", advice="Leave the rate out.")
+        if plan.search and plan.power_caps:
+            raise UsageError("the limit is searched at one power", advice="Leave the power caps out.")
         if plan.search and plan.limits == (None, None):
             raise UsageError("a limit of what?", advice="Say what a good request is: --goodput ttft=0.5,tpot=0.04")
         if plan.arrivals != "closed" and not plan.rate:

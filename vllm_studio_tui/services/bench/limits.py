@@ -27,6 +27,8 @@ def limit_of(result: BenchResult, ttft: float | None = None, speed: float | None
     own_ttft, own_tpot = result.plan.limits
     ttft, tpot = ttft or own_ttft, 1 / speed if speed else own_tpot
     steps = sorted((one for one in result.steps if one.requests or one.errors), key=lambda one: one.load)
+    full = max((one.power_cap for one in steps if one.power_cap is not None), default=None)
+    steps = [one for one in steps if one.power_cap == full]  # of a sweep those with most power
     if not steps:
         return BenchLimit(words="Nothing was measured.")
     good: BenchStep | None = None

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from vllm_studio_tui.domain.chat import Target
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.inference.load.client import LoadClient
 from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.probes.gpu.power_guard import PowerGuard, PowerRefused
 from vllm_studio_tui.services.bench.asking import Asking, EngineSaidNo
 from vllm_studio_tui.services.bench.beside import Beside
 from vllm_studio_tui.services.bench.figures import Measured, Sent, step_of
@@ -90,11 +92,33 @@ class Runner:
         self._folder.write_progress(replace(self._progress(), state=state, words=error or "", share=1.0))
 
     async def _steps(self, maker: Maker) -> None:
+        if not self._plan.power_caps:
+            await self._all_loads(maker, None)
+            return
+        gpus = self._result.gpu_uuids
+        if not gpus:
+            raise EngineSaidNo("no GPU of this engine is known whose power could be limited")
+        try:
+            guard = await asyncio.to_thread(PowerGuard, gpus)
+        except PowerRefused as refused:
+            raise EngineSaidNo(str(refused)) from None
+        try:
+            for cap in self._plan.power_caps:
+                try:
+                    await asyncio.to_thread(guard.set, cap)
+                except PowerRefused as refused:
+                    raise EngineSaidNo(str(refused)) from None
+                self._loads = Loads(self._plan)
+                await self._all_loads(maker, cap)
+        finally:
+            guard.close()
+
+    async def _all_loads(self, maker: Maker, cap: int | None) -> None:
         last: BenchStep | None = None
         while (load := self._loads.next(last)) is not None:
             self._repeats = []
             for repeat in range(self._plan.repeats):
-                hopeless = await self._repeat(maker, load, repeat)
+                hopeless = await self._repeat(maker, load, repeat, cap)
                 if hopeless is not None:
                     raise EngineSaidNo(hopeless)
             last = step_of(self._plan, self._repeats)
@@ -103,10 +127,10 @@ class Runner:
             self._place += 1
             self._folder.write_result(replace(self._result, steps=tuple(self._done)))
 
-    async def _repeat(self, maker: Maker, load: float, repeat: int) -> str | None:
+    async def _repeat(self, maker: Maker, load: float, repeat: int, cap: int | None) -> str | None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        measured = Measured(self._place, repeat, load, began, began + self._plan.warmup)
+        measured = Measured(self._place, repeat, load, began, began + self._plan.warmup, power_cap=cap)
         self._repeats.append(measured)
         step = Step(self._plan, measured, self._client, self._asking, maker, self._number, self._ended)
         self._step = step
@@ -126,6 +150,10 @@ class Runner:
     def _ended(self, measured: Measured, sent: Sent) -> None:
         self._file.write(request_line(measured.request(sent)))
 
+    @property
+    def _of(self) -> int:
+        return self._loads.of * max(1, len(self._plan.power_caps))
+
     # --- telling ----------------------------------------------------------------------------------------
 
     async def _tell(self, running: asyncio.Task[None] | None) -> None:
@@ -139,7 +167,7 @@ class Runner:
 
     def _progress(self) -> BenchProgress:
         if self._step is None:
-            return BenchProgress(self._folder.id, of=self._loads.of, words=self._words)
+            return BenchProgress(self._folder.id, of=self._of, words=self._words)
         now = asyncio.get_running_loop().time()
         measured = self._step.measured
         warm = now < measured.begin
@@ -148,7 +176,7 @@ class Runner:
         return BenchProgress(
             self._folder.id,
             measured.step + 1,
-            self._loads.of,
+            self._of,
             measured.load,
             (measured.repeat + share) / self._plan.repeats,
             self._left(now, share),
@@ -163,9 +191,9 @@ class Runner:
         whole = plan.warmup + plan.duration if plan.duration is not None else None
         if whole is None:
             whole = max(self._spent[-3:], default=(now - measured.began) / share if share > 0.05 else None)
-        if whole is None or not self._loads.of:
+        if whole is None or not self._of:
             return None
-        to_come = plan.repeats - measured.repeat - 1 + (self._loads.of - measured.step - 1) * plan.repeats
+        to_come = plan.repeats - measured.repeat - 1 + (self._of - measured.step - 1) * plan.repeats
         return max(0.0, whole * (1 - share) + to_come * whole)
 
 
@@ -211,6 +239,9 @@ def main() -> int:
         return 1
     folder.write_result(result)
     folder.write_progress(BenchProgress(folder.id, words="begins"))
+    with contextlib.suppress(OSError, ValueError):  # a connection for each user
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         asyncio.run(_measure(folder, task, result))
     except StudioError as error:
