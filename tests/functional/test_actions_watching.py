@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.functional.acting import Scene, asked, at, cursor, editor, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, snapshot, staged
-from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.domain.why import Why
 from vllm_studio_tui.services.watching.snapshot import Snapshot
@@ -106,24 +103,13 @@ async def _open_from_the_monitor(stage: Staged) -> None:
     await stage.press("escape")
     await at(stage, "monitor", "ENGINES")
     # A process leads to its run; one of somebody else has details.
-    await cursor(stage, "#monitor-canvas", "pid:48814")
+    await shows(stage, "PROCESSES  tree")
+    await cursor(stage, "#monitor-canvas", "pid:48120:481200")
     await shows(stage, "enter open run")
     await stage.press("enter")
-    await at(stage, "run", "deepseek-r1-70b")
+    await at(stage, "run", "qwen3-32b")
     await stage.press("escape")
     await at(stage, "monitor", "ENGINES")
-    sampler: Any = stage.studio.sampler
-    before, gpus = sampler.latest, sampler.latest.tick.gpus
-    other = GpuProcess(77, "alice", "jupyter lab --port 8888", 614 << 20)
-    more = replace(gpus.gpus[3], processes=(*gpus.gpus[3].processes, other))
-    sampler.show(replace(before, tick=replace(before.tick, gpus=replace(gpus, gpus=(*gpus.gpus[:3], more)))))
-    await cursor(stage, "#monitor-canvas", "pid:77")
-    await shows(stage, "enter details")
-    await stage.press("enter")
-    for words in ("Process 77", "alice", "614 MiB", "jupyter lab --port 8888", "the studio did not start it"):
-        await shows(stage, words)
-    await stage.press("escape")
-    sampler.show(before)
 
 
 @monitor.scenario("monitor.zoom-in", "monitor.zoom-out")

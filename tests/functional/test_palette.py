@@ -52,7 +52,7 @@ async def test_everything_is_found_by_name_and_nothing_that_cannot_work(tmp_path
             ("fishes parr", 'chat "Parrots and fishes"'),
             ("paper", "paper theme"),
             ("usage", "5 Usage"),
-            ("monitor hold", "hold the picture"),
+            ("monitor hold", "mark the moment, which holds the picture"),
         ):
             found = await look(stage, words)
             assert found, words
@@ -124,7 +124,7 @@ async def test_actions_of_other_screens_lead_there(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await look(stage, "processes charts")
         await stage.press("enter")
-        await at(stage, "monitor", "VLLM::Worker")
+        await at(stage, "monitor", "Worker TP0")
         await look(stage, "delete recipe")
         assert "enter go to Recipes" in stage.text()
         await stage.press("enter")

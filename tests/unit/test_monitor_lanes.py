@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.functional.stage import snapshot
-from vllm_studio_tui.domain.gpus import GpuProcess
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
 from vllm_studio_tui.tui.screens.monitor import lane_groups, lanes
 from vllm_studio_tui.tui.screens.monitor.lane_groups import Group, Lane
-from vllm_studio_tui.tui.screens.monitor.rows import processes
 from vllm_studio_tui.tui.screens.monitor.time_view import Axis
 
 
@@ -84,14 +80,3 @@ def test_a_latency_far_over_what_is_usual_is_drawn_as_a_warning() -> None:
     axis = Axis("20 s", 1.0, 20, 20.0, 20.0)
     row = lanes.rows([Group("", (slow,))], columns, lambda _: 9.4, (), axis, UNICODE, 120, Size.WIDE)[1]
     assert "".join(text for _, text, style in row.pieces if style == "warn") == "▆▆▆"
-
-
-def test_a_process_on_several_gpus_is_one_row_with_all_its_memory(tmp_path: Path) -> None:
-    shown = snapshot(tmp_path)
-    first, second = shown.tick.gpus.gpus[:2]
-    more = (GpuProcess(7, gpu_memory=900), GpuProcess(9, gpu_memory=950))
-    gpus = (replace(first, processes=(GpuProcess(7, gpu_memory=890),)), replace(second, processes=more))
-    shown = replace(shown, tick=replace(shown.tick, gpus=replace(shown.tick.gpus, gpus=gpus)))
-    rows = processes(shown, UNICODE, 120, Size.WIDE, 10)
-    assert [row.key for row in rows if row.key] == ["pid:7", "pid:9"]
-    assert [text for _, text, _ in rows[2].pieces][:4] == ["0 1", "7", "–", "2 KiB"]

@@ -18,6 +18,7 @@ from vllm_studio_tui.tui.screens.monitor.alert_rows import put_alerts
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
 from vllm_studio_tui.tui.screens.monitor.lanes import Happening
+from vllm_studio_tui.tui.screens.monitor.processes_rows import Line, short
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 
 #: Rows around the charts: their head, events and times.
@@ -37,6 +38,8 @@ class Picture:
     Attributes:
         facts: The runs, trouble first.
         box: Rows between the charts and the processes: why it was slow.
+        processes: The tree of processes, as it was last seen.
+        asked: There is room for them.
         kept: The charts as they were drawn last.
         held: Why the picture is not of the present; empty: it is.
         alerts: The lines of the list of alerts.
@@ -55,6 +58,8 @@ class Picture:
     before: tuple[float, float] | None = None
     held: str = ""
     alerts: Sequence[Sequence[tuple[str, str]]] = ()
+    processes: Sequence[Line] = ()
+    asked: bool = False
 
     def top(self, width: int, height: int) -> list[Row]:
         """Draw engines, GPUs and, where there is room, the host."""
@@ -111,8 +116,9 @@ class Picture:
             return []
         alerts = self.alerts if self.size == Size.FULL else ()
         rows: list[Row] = []
-        if any(gpu.processes for gpu in self.snapshot.tick.gpus.gpus):
-            rows = paint.processes(self.snapshot, self.glyphs, ALERTS_AT - 2 if alerts else width, self.size, room)
+        self.asked = True
+        if self.processes:
+            rows = short(self.processes, self.glyphs, ALERTS_AT - 2 if alerts else width, self.size, room)
         if alerts:
             rows = put_alerts(rows, alerts, ALERTS_AT, width, room)
         return [Row(), *rows] if rows else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -21,13 +21,13 @@ from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.place import Place
-from vllm_studio_tui.tui.screens.monitor import rows as paint
 from vllm_studio_tui.tui.screens.monitor.alert_rows import alert_rows
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
 from vllm_studio_tui.tui.screens.monitor.lanes import Happening
 from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.screens.monitor.picture import Charts, Picture
 from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
+from vllm_studio_tui.tui.screens.monitor.processes_rows import PROCESS, Line
 from vllm_studio_tui.tui.screens.monitor.story import Story, stops
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change
@@ -38,6 +38,8 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 ON_THE_AXIS = frozenset({"earlier", "later", "zoom-in", "zoom-out", "mark", "pin", "previous-stop", "next-stop"})
 #: What is below the engines and GPUs; the last one only where a package brings a panel.
 CHARTS, PROCESSES, PANELS = "charts", "processes", "panels"
+#: Seconds between two looks at the processes while they stand below the charts.
+BESIDE_CHARTS = 2.0
 
 
 class Monitor(Place):
@@ -57,6 +59,8 @@ class Monitor(Place):
         self._view = CHARTS
         #: Rows of the engines and GPUs, where the processes have the rest.
         self._top = 0
+        #: There is room for the processes below the charts.
+        self._asked = False
         self._panels: Panels | None = None
 
     @cached_property
@@ -77,7 +81,7 @@ class Monitor(Place):
 
     def compose(self) -> ComposeResult:
         yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
-        yield ProcessesView(lambda: self.commands, id="processes")
+        yield ProcessesView(lambda: self.commands, lambda: self._canvas.repaint(), id="processes")
 
     @property
     def _canvas(self) -> ListCanvas:
@@ -100,6 +104,8 @@ class Monitor(Place):
         if self._view == PROCESSES:
             self._processes.look()
         super().update_place()
+        if self._view == CHARTS and self._asked:
+            self._processes.look(every=BESIDE_CHARTS)
 
     def shown(self) -> None:
         super().shown()
@@ -145,7 +151,13 @@ class Monitor(Place):
             return rows
         if self._view == PANELS and self._panels is not None:
             return rows + panel_rows(self._panels.look(snapshot), width, size)
-        return rows + picture.over_time(width, room)
+        # Runs come first: the cursor begins on what is there before others, and before the first sample none is known.
+        report = snapshot.tick.gpus
+        sampled = bool(report.gpus or report.error) and not snapshot.runs
+        picture.processes = self._processes.lines() if facts or sampled else ()
+        rows += picture.over_time(width, room)
+        self._asked = picture.asked
+        return rows
 
     def _tell(self, picture: Picture, width: int) -> None:
         """Give the picture what happened, what alerts say, and why it was slow."""
@@ -199,17 +211,16 @@ class Monitor(Place):
     def _chosen_run(self) -> str | None:
         """Return the id of the run under the cursor, or of that of the process there."""
         if (process := self._chosen_process()) is not None:
-            return process.process.run_id if process.run is not None else None
+            return process.one.run_id if process.run is not None else None
         if self._key in ("", "more") or self._key.startswith(PANEL):
             return None
         return self._key.removeprefix("run:")
 
-    def _chosen_process(self) -> paint.Seen | None:
+    def _chosen_process(self) -> Line | None:
         """Return the process under the cursor."""
-        snapshot = self.snapshot
-        if snapshot is None or not self._key.startswith(paint.PROCESS):
+        if not self._key.startswith(PROCESS):
             return None
-        return next((one for one in paint.seen_processes(snapshot, self.ink.glyphs) if one.key == self._key), None)
+        return next((one for one in self._processes.lines() if one.key == self._key), None)
 
     def on_canvas_chosen(self, event: Canvas.Chosen) -> None:
         event.stop()
@@ -224,9 +235,7 @@ class Monitor(Place):
         if (run_id := self._chosen_run()) is not None:
             self.shell.open_run(run_id)
         elif (process := self._chosen_process()) is not None:
-            from vllm_studio_tui.tui.sheets.dialogs import Pages
-
-            self.shell.push_screen(Pages(partial(paint.details, process)))
+            self._processes.show_details(process)
 
     def escape(self) -> bool:
         if self._view == PROCESSES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -46,13 +47,22 @@ class ProcessesView(Listing):
 
     Args:
         get_commands: Returns what stops runs.
+        seen: Called where they were looked at while the table is not shown: somebody else shows them.
     """
 
     SCOPE = "processes"
     BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings("processes")]
     DEFAULT_CSS = "ProcessesView { height: 1fr; width: 1fr; }"
 
-    def __init__(self, get_commands: Callable[[], Commands], *, id: str | None = None) -> None:  # noqa: A002, RUF100
+    def __init__(
+        self,
+        get_commands: Callable[[], Commands],
+        seen: Callable[[], None] = lambda: None,
+        *,
+        id: str | None = None,  # noqa: A002, RUF100
+    ) -> None:
+        self._seen = seen
+        self._looked = 0.0
         self._rows: tuple[ProcessRow, ...] | None = None
         self._folded: set[tuple[int, int]] = set()
         self._busy = False
@@ -80,10 +90,10 @@ class ProcessesView(Listing):
 
     # --- looking ----------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Look at the processes, unless a look is under way."""
-        if not self._busy:
-            self._busy = True
+    def look(self, *, every: float = 0.0) -> None:
+        """Look at the processes, unless a look is under way, or the last was less than `every` seconds ago."""
+        if not self._busy and time.monotonic() - self._looked >= every:
+            self._busy, self._looked = True, time.monotonic()
             self._shell.spawn(self._look(), group="processes")
 
     async def _look(self) -> None:
@@ -94,13 +104,17 @@ class ProcessesView(Listing):
             self._error, self._rows = error, self._rows or ()
         finally:
             self._busy = False
-        if self.display and self.is_attached:
+        if not self.is_attached:
+            return
+        if self.display:
             self.draw()
+        else:
+            self._seen()
 
-    @property
-    def rows(self) -> Sequence[ProcessRow]:
-        """The tree as it was last seen."""
-        return self._rows or ()
+    def lines(self) -> Sequence[Line]:
+        """Return the whole tree as it was last seen."""
+        snapshot = self._shell.snapshot
+        return paint.lines_of(self._rows or (), snapshot.every if snapshot is not None else (), self._shell.ink.glyphs)
 
     def draw(self) -> None:
         """Show the rows as they are ordered, filtered and folded now."""
@@ -160,7 +174,11 @@ class ProcessesView(Listing):
         """Show all that is known of the process under the cursor, with its environment."""
         line: Line | None = self.table.chosen
         if line is not None:
-            self._shell.spawn(self._sheet(line))
+            self.show_details(line)
+
+    def show_details(self, line: Line) -> None:
+        """Show all that is known of a process."""
+        self._shell.spawn(self._sheet(line))
 
     async def _sheet(self, line: Line) -> None:
         from vllm_studio_tui.tui.sheets.dialogs import Pages  # the first picture needs no sheet

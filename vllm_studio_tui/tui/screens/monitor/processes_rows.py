@@ -18,7 +18,6 @@ from vllm_studio_tui.tui.paint.table import Column, Parts, lay_out, natural_widt
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.run import State
     from vllm_studio_tui.runs.read import RunView
-    from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 #: The beginning of the keys of processes.
 PROCESS = "pid:"
@@ -256,11 +255,6 @@ def short(lines: Sequence[Line], glyphs: Glyphs, width: int, size: Size, room: i
         more.put(x, f"and {len(lines) - len(shown)} more", "faint")
         rows.append(more)
     return rows[:room]
-
-
-def of_snapshot(snapshot: Snapshot, rows: Sequence[ProcessRow], glyphs: Glyphs) -> list[Line]:
-    """Return the lines of a tree, with the names of the runs as a sample has them."""
-    return lines_of(rows, snapshot.every, glyphs)
 
 
 # --- what is known of one ---------------------------------------------------------------------------------
