@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +27,7 @@ from vllm_studio_tui.remote.recorded import Recorded
 from vllm_studio_tui.remote.recording import WHOLE, Recorder, without_own
 from vllm_studio_tui.remote.replay import ReplaySampler, ReplayStudio
 from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.tui.flows import replaying
 
 BEGIN = 1_800_000_000.0
 CPU = HostSeries.CPU
@@ -280,3 +283,37 @@ def test_the_studio_of_a_recording_shows_it_and_touches_nothing_here(session: Pa
     studio.close()
     assert not home.exists()
     assert not (tmp_path / "mine").exists()
+
+
+def test_the_palette_moves_in_a_recording_and_offers_nothing_in_the_present(recorded: Recorded, tmp_path: Path) -> None:
+    sampler = ReplaySampler(recorded, Bus(), at=BEGIN + 100)
+    shell: Any = SimpleNamespace(snapshot=sampler.first(), studio=SimpleNamespace(sampler=sampler))
+    offered = replaying.entries(shell)
+    assert {one.group for one in offered} == {"RECORDING"}
+    moved = {}
+    for one in offered:
+        sampler.seek(BEGIN + 100)
+        sampler.set_speed(1.0)
+        replaying.do(shell, one.id.removeprefix("replay:"))
+        moved[one.id.removeprefix("replay:")] = (sampler.position - BEGIN, sampler.speed)
+    assert moved["back-10"] == (90.0, 1.0)
+    assert moved["on-60"] == (149.0, 1.0), "no further than its end"
+    assert moved["begin"] == (0.0, 1.0)
+    assert [moved[name][1] for name in ("pause", "faster", "slower")] == [0.0, 2.0, 0.5]
+    shell.snapshot = snapshot(tmp_path)
+    assert replaying.entries(shell) == []
+    replaying.do(shell, "pause")
+    assert sampler.speed == 0.5, "the last that was chosen"
+
+
+def test_a_recording_of_before_lacks_what_came_later_and_is_shown(tmp_path: Path, session: Path) -> None:
+    first, second = gzip.decompress(session.read_bytes()).split(b"\n")[:2]
+    document = json.loads(second)
+    for name in ("alerts", "foreign"):
+        document["sample"].pop(name, None)
+    document["sample"]["tick"]["of a later version"] = 1
+    path = tmp_path / "old.gz"
+    path.write_bytes(gzip.compress(first + b"\n" + json.dumps(document, separators=(",", ":")).encode() + b"\n"))
+    recorded = Recorded(path)
+    assert [one.tick.host.cpu for _, one in recorded.play(0)] == [0.0]
+    recorded.close()

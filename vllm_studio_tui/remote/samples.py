@@ -77,7 +77,7 @@ class SampleReader:
             ages = shapes().of(dict[str, float]).decode(data["ages"])
             tick = shapes().of(Tick).decode(data["tick"])
             foreign = shapes().of(tuple[EngineHere, ...]).decode(data.get("foreign", []))
-            alerts = shapes().of(tuple[Alert, ...]).decode(data["alerts"])
+            alerts = shapes().of(tuple[Alert, ...]).decode(data.get("alerts", []))
         except (KeyError, TypeError, AttributeError):
             raise BadShape("no sample") from None
         return Snapshot(tick, shown, tuple(self._runs.values()), ages, foreign=foreign, alerts=alerts)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Any, cast
 
 from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.tui.flows import replaying
 from vllm_studio_tui.tui.flows.commands import Commands
 from vllm_studio_tui.tui.flows.fixing import fix
 from vllm_studio_tui.tui.flows.palette_entries import PaletteEntries
@@ -67,6 +68,8 @@ async def _do(shell: Shell, screen: Widget, said: str, active: Collection[str]) 
         from vllm_studio_tui.tui.flows.benching import stop
 
         await stop(shell)
+    elif kind == "replay":
+        replaying.do(shell, rest)
     elif kind == "launch":
         await commands.launch(rest)
     elif kind == "edit":

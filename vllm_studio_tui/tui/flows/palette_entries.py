@@ -11,6 +11,7 @@ from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_text
+from vllm_studio_tui.tui.flows import replaying
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.paint.downloads import name_of, state_word
@@ -47,6 +48,7 @@ class PaletteEntries:
     def at_once(self) -> list[Entry]:
         """Return all that is known without reading anything."""
         return [
+            *replaying.entries(self._shell),
             *self._here(),
             *self._of_runs(),
             *self._of_pulls(),
