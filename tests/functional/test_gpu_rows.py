@@ -158,3 +158,9 @@ async def test_what_goes_over_the_bus_has_a_column_where_there_is_room(
     report = GpuReport(0.0, gpus)
     async with staged(tmp_path, place="monitor", shown=shows(report, bare), size=(160, 45)) as stage:
         assert "6.1 GB/s" in stage.text()
+
+
+async def test_a_gpu_that_is_divided_says_into_how_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = read(monkeypatch, "2,fault=mig:1")
+    async with staged(tmp_path, place="monitor", shown=shows(report, bare), size=(160, 45)) as stage:
+        assert "2 parts (MIG), free" in stage.text()

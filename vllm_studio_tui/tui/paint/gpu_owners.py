@@ -63,6 +63,8 @@ def draw_owners(row: Row, line: GpuLine, whose: Sequence[Owner], join: str, x: i
         if room < 4:
             return
     names = ", ".join(owner.words for owner in whose) or ("free" if gpu.free else _held(gpu))
+    if gpu.mig_devices:
+        names = f"{len(gpu.mig_devices)} part{'s' if len(gpu.mig_devices) > 1 else ''} (MIG), {names}"
     colour = "faint" if gpu.free and not whose else "fg" if whose and whose[0].run is not None else "dim"
     if join in (glyphs.join_last, glyphs.join_middle):
         names = ""  # the row above names the run
