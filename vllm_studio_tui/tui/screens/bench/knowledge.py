@@ -37,10 +37,14 @@ def read(studio: StudioApi, shown: str | None, against: str | None, limits: Limi
             return Known(results)
         other = partner(results, one, against)
         comparison = studio.bench.compare(other.id, one.id) if other is not None else None
-        ttft, speed = limits if limits is not None else limits_of(one.plan)
+        own = studio.host is None  # elsewhere each would be a question over the line
+        judged = {result.id: result for result in (*(results[:LIMITS] if own else ()), one, other) if result}
         found: dict[str, BenchLimit] = {}
-        if ttft is not None or speed is not None:
-            found = {result.id: studio.bench.limit(result.id, ttft, speed) for result in (one, other) if result}
+        for result in judged.values():
+            # Both that stand beside each other are judged by the limits of the shown one.
+            ttft, speed = limits or limits_of(one.plan if result in (one, other) else result.plan)
+            if ttft is not None or speed is not None:
+                found[result.id] = studio.bench.limit(result.id, ttft, speed)
         return Known(results, one, other, comparison, found, _changed(studio, one, other))
     except StudioError as error:
         return Known(error=error)
