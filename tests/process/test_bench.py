@@ -96,6 +96,7 @@ def test_known_delays_are_measured_within_two_percent(studio: Studio) -> None:
     assert step.itl.count == 3 * 10
     rows = studio.requests.ended(RequestQuery(model="sim"))
     assert [(one.source, one.completion_tokens, one.prompt_tokens) for one in rows] == [("bench", 11, 64)] * 3
+    assert all(result.at < one.at <= (result.ended_at or 0.0) + 0.05 for one in rows)
     assert not list(folder_of(studio.places).iterdir())
     studio.bench.delete(begun.id)
     with pytest.raises(NotFound):

@@ -107,7 +107,7 @@ def say_result(one: BenchResult) -> None:
     head += ["ITL p50", "p95", "TPOT", "E2E p50", "p95"]
     head += ["cap"] * bool(one.plan.power_caps) + ["good/s", "good"] * limits + ["W", "J/1k"] * energy
     rows = []
-    for step in one.steps:
+    for step in sorted(one.steps, key=lambda each: (each.power_cap or 0, each.load)):
         row = [f"{step.load:g}", str(step.requests), str(step.errors), _number(step.output_tokens_per_second)]
         row += [_number(step.input_tokens_per_second), _number(step.user_speed)]
         row += [_seconds(step.ttft.p50), _seconds(step.ttft.p95), _seconds(step.itl.p50), _seconds(step.itl.p95)]

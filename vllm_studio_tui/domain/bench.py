@@ -25,7 +25,7 @@ class BenchRequest:
 
     Attributes:
         step, repeat: Which of the plan's.
-        sent: Seconds since the step began.
+        sent: Seconds since the benchmark began.
         ttft, first_answer: Seconds until the first token of any kind, and until the first that was not thought.
         counted: It was not of the warm-up.
         prompt_tokens, output_tokens, cached_tokens: As the engine counted them.

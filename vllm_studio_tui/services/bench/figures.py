@@ -45,7 +45,7 @@ class Measured:
     """One repeat of a step, while it is made and after.
 
     Attributes:
-        began: When it began; requests are told by that.
+        began: When it began; `origin` when the benchmark did, by which requests are told.
         begin, end: The window of what is counted, in moments of the loop; `end` is None while it is open.
         energy, kv, waiting, preemptions: See `BenchStep`.
     """
@@ -64,6 +64,7 @@ class Measured:
     preemptions: int | None = None
     saturated: bool = False
     power_cap: int | None = None
+    origin: float = 0.0
 
     def requests(self) -> list[BenchRequest]:
         """Return what is kept of each request that has ended."""
@@ -76,7 +77,7 @@ class Measured:
         return BenchRequest(
             self.step,
             self.repeat,
-            out.sent - self.began,
+            out.sent - (self.origin or self.began),
             None if out.first is None else out.first - out.sent,
             None if out.answer is None else out.answer - out.sent,
             None if out.ended is None or not ok else out.ended - out.sent,

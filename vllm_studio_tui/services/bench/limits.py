@@ -10,6 +10,8 @@ from vllm_studio_tui.services.bench.search import broken
 
 #: Shares of the KV cache from which it counts as full, and of a linear growth from which more users cost nothing.
 FULL, LINEAR, FLAT = 0.95, 0.85, 1.15
+#: By how many times more users than at the step before something can be said.
+MORE = 1.4
 WORDS = {
     "ttft": "the time to the first token",
     "speed": "the speed that a user sees",
@@ -107,6 +109,8 @@ def _inside(step: BenchStep, last: BenchStep | None) -> str:
     speed = step.output_tokens_per_second
     if last is None or not speed or not last.output_tokens_per_second or step.load <= last.load:
         return "one answer at a time: memory bandwidth" if (step.concurrency or 0) == 1 else ""
+    if step.load < MORE * last.load:
+        return ""  # so few more that noise would speak
     grown, users = speed / last.output_tokens_per_second, step.load / last.load
     if grown >= 1 + LINEAR * (users - 1):
         return "more users cost nothing: memory bandwidth"

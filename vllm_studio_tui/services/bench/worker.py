@@ -52,6 +52,7 @@ class Runner:
         self._beside = Beside(target, task.get("gpus") or (), watched=bool(task.get("watched")))
         self._loads = Loads(self._plan)
         self._file = (folder.path / REQUESTS).open("ab")
+        self._origin = asyncio.get_running_loop().time() - max(0.0, time.time() - result.at)
         self._number = 0
         self._place = 0
         self._step: Step | None = None
@@ -130,7 +131,9 @@ class Runner:
     async def _repeat(self, maker: Maker, load: float, repeat: int, cap: int | None) -> str | None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        measured = Measured(self._place, repeat, load, began, began + self._plan.warmup, power_cap=cap)
+        measured = Measured(
+            self._place, repeat, load, began, began + self._plan.warmup, power_cap=cap, origin=self._origin
+        )
         self._repeats.append(measured)
         step = Step(self._plan, measured, self._client, self._asking, maker, self._number, self._ended)
         self._step = step
