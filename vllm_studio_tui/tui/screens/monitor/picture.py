@@ -129,16 +129,18 @@ class Picture:
         if room < 2:
             return []
         axis = view.axis(self.now, lanes.room_of(width, size, looking=view.cursor is not None))
-        wanted = lane_groups.groups(self.snapshot, titles=size >= Size.WIDE)
-        around = AROUND_LANES if size >= Size.BASE else AROUND_LANES - 1  # the smallest has no row of times
-        shown = lane_groups.that_fit(wanted, self.data.known, room - around)
         pace = max(1.0, min(SLOWEST, axis.step / PACE))
         asked = (
-            width, size, shown, self.before, self.held, self.events, id(self.glyphs), self.data.version,
+            width, size, room, self.before, self.held, self.events, id(self.glyphs), self.data.version,
             axis.words, axis.cursor, axis.marks, axis.first if not axis.follows else None, self.now // pace,
+            [(run.run_id, run.state) for run in self.snapshot.runs],
+            [gpu.uuid for gpu in self.snapshot.tick.gpus.gpus],
         )  # fmt: skip
         if self.kept.asked == asked:
             return self.kept.rows
+        wanted = lane_groups.groups(self.snapshot, titles=size >= Size.WIDE)
+        around = AROUND_LANES if size >= Size.BASE else AROUND_LANES - 1  # the smallest has no row of times
+        shown = lane_groups.that_fit(wanted, self.data.known, room - around)
         names = list(dict.fromkeys(name for group in shown for lane in group.lanes for name in lane.series))
         self.kept.rows = lanes.rows(
             shown,
