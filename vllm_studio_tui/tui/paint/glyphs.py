@@ -56,6 +56,10 @@ class Glyphs:
         """Return the character and the colour of a state."""
         return state_mark(state, plain=self.ascii)
 
+    def plain(self, words: str) -> str:
+        """Return words of ours as this terminal can show them: degrees without their sign."""
+        return words.replace("°", "") if self.ascii else words
+
 
 UNICODE = Glyphs()
 ASCII = Glyphs(

@@ -45,7 +45,7 @@ def alert_rows(
         for rule in enabled
         if rule.name not in said
     ]
-    return lines
+    return [[(glyphs.plain(text), style) for text, style in line] for line in lines]
 
 
 def _mark(one: Alert, glyphs: Glyphs) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from vllm_studio_tui.tui.screens.monitor.processes_rows import PROCESS, Line
 from vllm_studio_tui.tui.screens.monitor.story import Story, stops
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change
-from vllm_studio_tui.tui.screens.monitor.why_rows import why_rows
+from vllm_studio_tui.tui.screens.monitor.why_rows import in_words, why_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: What is done on the time axis.
@@ -174,7 +174,7 @@ class Monitor(Place):
             box, now = self._why, snapshot.now
             box.ask(box.run_id, box.name, self._time.cursor, now)  # the box follows the moment
             keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
-            picture.box = why_rows(box.why, box.name, box.at, now, width, size, keys)
+            picture.box = why_rows(in_words(box.why, glyphs), box.name, box.at, now, width, size, keys)
             picture.before = box.before
 
     # --- actions ----------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Story:
                 if event.subject not in here or event.kind == "restarted":
                     found.append(Happening(event.at, glyphs.state(event.state), event.title))
             elif event.kind == "alert":
-                found.append(Happening(event.at, (glyphs.warning, "warn"), event.title, urgent=True))
+                found.append(Happening(event.at, (glyphs.warning, "warn"), glyphs.plain(event.title), urgent=True))
             elif event.kind == "pin":
                 found.append(Happening(event.at, (glyphs.pinned, "accent"), event.title, urgent=True))
             else:

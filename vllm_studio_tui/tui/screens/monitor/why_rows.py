@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 
 from vllm_studio_tui.domain.why import Why
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
+from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines
 
 #: The first figure of a sentence, with its unit: it is what one looks at.
@@ -58,6 +60,17 @@ def why_rows(
     for row in rows:
         row.plane, row.bar = ("panel", "dim") if calm else ("warnbg", "warn")
     return rows
+
+
+def in_words(why: Why | None, glyphs: Glyphs) -> Why | None:
+    """Return an answer in words that this terminal can show."""
+    if why is None or not glyphs.ascii:
+        return why
+    return replace(
+        why,
+        sentences=tuple(glyphs.plain(one) for one in why.sentences),
+        not_it=tuple(glyphs.plain(one) for one in why.not_it),
+    )
 
 
 def _title(why: Why | None, name: str, at: float, now: float, x: int, width: int, size: Size, calm: bool) -> Row:
