@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.tui.screens.monitor.time_view import SPANS, STEPS, TimeView
+from vllm_studio_tui.tui.screens.monitor.time_view import SPANS, STEPS, TimeView, moment
 
 NOW = 1_795_444_320.0
 KEYS = st.lists(st.sampled_from(["left", "right", "in", "out", "mark", "tick", "event", "now"]), max_size=40)
@@ -78,3 +78,8 @@ def test_left_of_the_axis_it_goes_on_and_right_of_the_present_it_follows_again()
         view.move(1)
         view.axis(NOW, 92)
     assert not view.touched and view.axis(NOW, 92).follows
+
+
+def test_a_time_of_the_last_day_is_told_by_the_clock_over_midnight_too() -> None:
+    assert moment(NOW - 16 * 3600, NOW) == "22:32"
+    assert moment(NOW - 86_401, NOW) == "Nov 22"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 
 from vllm_studio_tui.domain.alerts import Alert, AlertRule
-from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.screens.monitor.time_view import moment
 
 
 def alert_rows(
@@ -38,7 +38,7 @@ def alert_rows(
     for one in sorted(latest.values(), key=lambda one: -one.since):
         if one.rule in {alert.rule for alert in now}:
             continue
-        ended = f"over {numbers.moment(one.until, at)}" if one.until is not None else ""
+        ended = f"over {moment(one.until, at)}" if one.until is not None else ""
         lines.append(_line(_mark(one, glyphs), _moment(one.since, at), _words(one), ended, "fg"))
     lines += [
         _line((glyphs.pending, "faint"), glyphs.unknown, rule.words or rule.name, "", "dim")
@@ -63,7 +63,7 @@ def _right(one: Alert) -> str:
 
 
 def _moment(at: float, now: float) -> str:
-    return numbers.moment(at, now)
+    return moment(at, now)
 
 
 def _line(mark: tuple[str, str], when: str, words: str, right: str, style: str) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
 from vllm_studio_tui.tui.screens.monitor.lane_groups import Group, Lane
-from vllm_studio_tui.tui.screens.monitor.time_view import Axis
+from vllm_studio_tui.tui.screens.monitor.time_view import DAY, Axis, moment
 
 #: The highest value of a chart without a scale of its own stands at this share of its height.
 HEADROOM = 0.8
@@ -157,13 +157,13 @@ def _head(lay: _Lay, width: int, size: Size, held: str) -> Row:
     if column is not None or axis.marks:
         words = "marked" if axis.marks else ""
         at = axis.cursor if axis.cursor is not None else axis.marks[-1]
-        moment = f"{words} {_clock(at, axis)}".strip()
+        said = f"{words} {_clock(at, axis)}".strip()
         if len(axis.marks) > 1:
-            moment = " and ".join(_clock(one, axis) for one in axis.marks)
-            moment = f"marked {moment}" if size >= Size.WIDE else moment
-        middle = lay.start + (column if column is not None else axis.count // 2) - len(moment) // 2
-        place = max(after + 2, min(middle, lay.end - len(moment)))
-        row.put(place, moment, "accent", max(0, lay.value_end(0) - 4 - place))
+            said = " and ".join(_clock(one, axis) for one in axis.marks)
+            said = f"marked {said}" if size >= Size.WIDE else said
+        middle = lay.start + (column if column is not None else axis.count // 2) - len(said) // 2
+        place = max(after + 2, min(middle, lay.end - len(said)))
+        row.put(place, said, "accent", max(0, lay.value_end(0) - 4 - place))
     return row
 
 
@@ -308,9 +308,9 @@ def _clock(at: float, axis: Axis) -> str:
 
 
 def _moment(at: float, axis: Axis) -> str:
-    if axis.step >= 600 and axis.now - at > 43_200:
+    if axis.step >= 600 and axis.now - at >= DAY:
         return numbers.day_time(at, axis.now)
-    return numbers.moment(at, axis.now)
+    return moment(at, axis.now)
 
 
 def _seconds(step: float) -> str:

@@ -6,7 +6,10 @@ A moment is a time, not a column: it stays where it is while time goes on, and w
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field, replace
+
+from vllm_studio_tui.kit import numbers
 
 #: What the axis can span, in seconds: the last minute to 30 days.
 SPANS = (60.0, 300.0, 900.0, 1800.0, 3 * 3600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
@@ -17,8 +20,16 @@ STEPS = (
     1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 60, 90, 120, 150, 180, 240, 300, 360, 450, 600, 720, 900, 1200,
     1500, 1800, 2400, 2700, 3600, 5400, 7200, 9000, 10_800, 14_400, 18_000, 21_600, 28_800, 36_000, 43_200, 86_400,
 )  # fmt: skip
+DAY = 86_400.0
 #: The moments that can be marked: two are compared.
 MARKS = 2
+
+
+def moment(at: float, now: float) -> str:
+    """Return a time of the axis: that of the clock within a day, over midnight too; before, its day."""
+    if 0 <= now - at < DAY:
+        return time.strftime("%H:%M", time.localtime(at))
+    return numbers.moment(at, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines
+from vllm_studio_tui.tui.screens.monitor.time_view import moment
 
 #: The first figure of a sentence, with its unit: it is what one looks at.
 _FIGURE = re.compile(r"\d[\d.,]*(?:\s?(?:%|ms|s|kW|W|°C|GB/s|tok/s|k|M)\b|%)?")
@@ -79,14 +80,14 @@ def _title(why: Why | None, name: str, at: float, now: float, x: int, width: int
     if why is not None and size >= Size.BASE:
         words = []
         if why.against is not None and size >= Size.WIDE:
-            since, until = (numbers.moment(one, now) for one in why.against)
+            since, until = (moment(one, now) for one in why.against)
             words.append(f"against {since} to {until}")
         if why.slow:
             words.append(f"lasted {numbers.duration(why.lasted)}")
         if size >= Size.FULL:
             words.append(f"rule {why.rule}")
         end = row.put_right(end, "   ".join(words), "dim") - 2
-    asked = f"Why slow at {numbers.moment(at, now)}?"
+    asked = f"Why slow at {moment(at, now)}?"
     after = row.put(x, asked, "fg bold") + 2
     if name and size >= Size.WIDE:
         after = row.put(after, name, "dim", max(0, min(24, end - after))) + 2
