@@ -154,7 +154,7 @@ def studio_commands(line: str) -> list[str]:
 def wrong_with(line: str) -> str | None:
     """What the command line has against a command; None: nothing. Nothing is run."""
     argv = shlex.split(line)
-    if argv[:1] == ["monitor"]:
+    if argv[:1] == ["monitor"] and "--replay" not in argv:  # a recording is shown by the command itself
         argv = ["--screen", "monitor", *argv[1:]]
     if argv in (["--version"], ["--install-completion"]):  # these would be done while they are parsed
         return None
