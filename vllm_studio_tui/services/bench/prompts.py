@@ -43,6 +43,8 @@ _WORDS = (
 WORDS = tuple(_WORDS.split())
 #: Words of a group whose tokens are counted at once, and groups that are tried.
 GROUP, GROUPS = 24, 6
+#: The word with which each prompt begins.
+FIRST = "the"
 #: The number of a prompt that no benchmark has.
 PROOF = -1
 #: Words at the beginning that are drawn anew for each benchmark: there are at least `GROUP` to the power of these.
@@ -88,13 +90,14 @@ class Maker:
         if plan.prompts:
             return plan.prompts[number % len(plan.prompts)]
         tokens, _ = self.lengths(number)
-        count = max(1, round((tokens - self.added) / self.each))
+        # The first word has no space before it, with which others may be more tokens.
+        count = max(1, round((tokens - self.added) / self.each)) - 1
         shared = min(count, round(plan.shared_prefix / self.each)) if plan.shared_prefix else 0
         text = self._draw(f"{plan.seed} prefix", shared) if shared else []
         fresh = min(FRESH, count - shared)
         text += self._draw(f"{self.nonce} {number}", fresh)
         text += self._draw(f"{plan.seed} {number}", count - shared - fresh)
-        return " ".join(text)
+        return " ".join([FIRST, *text])
 
     def _draw(self, seed: str, count: int) -> list[str]:
         return random.Random(seed).choices(self.words, k=count)  # noqa: RUF100, S311
