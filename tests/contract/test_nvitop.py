@@ -23,7 +23,7 @@ NOW = "1800000003"
 #: Reads all GPUs at each of these seconds.
 OURS = """
 import json, os, sys
-from vllm_studio_tui.probes.gpu.nvml import read_once
+from vllm_studio_tui.probes.gpu.provider import read_once
 found = {}
 for now in sys.argv[1:]:
     os.environ["FAKE_NVML_NOW"] = now

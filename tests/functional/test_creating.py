@@ -51,7 +51,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def seen(folder: Path) -> Snapshot:
     """What a first sample of this machine shows: nothing runs."""
-    from vllm_studio_tui.probes.gpu.nvml import read_once
+    from vllm_studio_tui.probes.gpu.provider import read_once
 
     host = Host(1.0, (0.0, 0.0, 0.0), 64 * GIB, 4 * GIB, 16)
     return Snapshot(Tick(NOW, read_once(processes=False), host))

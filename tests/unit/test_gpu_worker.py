@@ -21,7 +21,7 @@ from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.probes import energy
 from vllm_studio_tui.probes.gpu import client, protocol
 from vllm_studio_tui.probes.gpu.client import GpuWorker
-from vllm_studio_tui.probes.gpu.nvml import read_once
+from vllm_studio_tui.probes.gpu.provider import read_once
 from vllm_studio_tui.probes.gpu.spawning import COMMAND
 from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.simulation import gpus as simulated

@@ -10,7 +10,7 @@ from vllm_studio_tui.cli import connecting
 from vllm_studio_tui.cli.output import emit_line, say
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.gpus import GpuReport
-from vllm_studio_tui.probes.gpu.nvml import read_once
+from vllm_studio_tui.probes.gpu.provider import read_once
 
 
 def group(

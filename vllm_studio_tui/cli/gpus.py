@@ -98,11 +98,11 @@ def quick(argv: list[str]) -> int | None:
             width, flags = int(flags[1]), []
         if flags not in ([], ["--once"]):
             return None
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
 
         sys.stdout.write(gpus_line(read_once(processes=False), width) + "\n")
     elif sorted(flags) in (["--json"], ["--json", "--once"]):
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
 
         text = json.dumps(read_once(thorough=True).to_json(), ensure_ascii=False)
         sys.stdout.write(json_safe(text, terminal=sys.stdout.isatty()) + "\n")

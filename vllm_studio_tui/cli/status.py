@@ -84,7 +84,7 @@ class _GpuWords:
             os.close(begin)
             return
         try:
-            from vllm_studio_tui.probes.gpu.nvml import read_once
+            from vllm_studio_tui.probes.gpu.provider import read_once
 
             lost, *words = words_of(read_once(GPU_SECONDS, processes=False).gpus, width, plain)
             os.write(begin, "\n".join([lost, *words]).encode())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from vllm_studio_tui.domain.gpus import Gpu
-from vllm_studio_tui.probes.gpu.nvml import read_once
+from vllm_studio_tui.probes.gpu.provider import read_once
 
 #: Seconds after which a driver that hangs is given up.
 DEADLINE = 3.0

@@ -357,26 +357,6 @@ class NvmlReader:
         return (*gpus, *gone)
 
 
-def read_once(deadline: float = 3.0, *, processes: bool = True, thorough: bool = False) -> GpuReport:
-    """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown.
-
-    Args:
-        thorough: Also what takes the driver long to tell, 40 ms for each GPU, and its errors in the kernel's log.
-    """
-    from vllm_studio_tui.probes.gpu.provider import GpuReader
-
-    reader = GpuReader()
-    report = reader.read(processes, deadline, thorough=thorough)
-    if not thorough or simulated() or not report.gpus:
-        return report
-    from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
-
-    log = KernelLog()
-    log.look_through(LOG_PATIENCE)
-    log.close()
-    return replace(report, gpus=tuple(replace(gpu, xids=log.of(gpu.pci_bus)) for gpu in report.gpus))
-
-
 def explain(error: Exception, code: int) -> tuple[str, str | None]:
     """Return what happened and what to do."""
     known = FAILURES.get(code)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.gpus import GpuReport
-from vllm_studio_tui.probes.gpu.nvml import PATIENCE, NvmlReader, simulated
+from vllm_studio_tui.probes.gpu.nvml import LOG_PATIENCE, PATIENCE, NvmlReader, simulated
 
 if TYPE_CHECKING:
     from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
@@ -158,3 +158,21 @@ class GpuReader:
             return advice
         named = ", ".join(f"{_VENDORS[vendor]} at {bus}" for vendor, bus in found[:4])
         return " ".join(part for part in (f"There is a GPU without a driver: {named}.", advice) if part)
+
+
+def read_once(deadline: float = 3.0, *, processes: bool = True, thorough: bool = False) -> GpuReport:
+    """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown.
+
+    Args:
+        thorough: Also what takes the driver long to tell, 40 ms for each GPU, and its errors in the kernel's log.
+    """
+    reader = GpuReader()
+    report = reader.read(processes, deadline, thorough=thorough)
+    if not thorough or simulated() or not report.gpus:
+        return report
+    from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
+
+    log = KernelLog()
+    log.look_through(LOG_PATIENCE)
+    log.close()
+    return replace(report, gpus=tuple(replace(gpu, xids=log.of(gpu.pci_bus)) for gpu in report.gpus))

@@ -16,7 +16,7 @@ from vllm_studio_tui.domain.check import Check, fail, ok, warn
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.paths import boot_id
 from vllm_studio_tui.models.demo.model import demo_model_path
-from vllm_studio_tui.probes.gpu.nvml import read_once
+from vllm_studio_tui.probes.gpu.provider import read_once
 from vllm_studio_tui.runs.read import live_runs
 from vllm_studio_tui.services.doctor import engines as doctor_engines
 from vllm_studio_tui.services.doctor import home as doctor_home

@@ -84,7 +84,7 @@ def by_index(gpus: Sequence[str]) -> tuple[str, ...]:
     """Return GPUs by index, as runs claim them: 0 and its UUID are one GPU. Only for UUIDs is the driver asked."""
     if not any(one.startswith(UUID) for one in gpus):
         return tuple(gpus)
-    from vllm_studio_tui.probes.gpu.nvml import read_once
+    from vllm_studio_tui.probes.gpu.provider import read_once
 
     return read_once(GPU_WAIT, processes=False).by_index(gpus)
 
@@ -96,6 +96,6 @@ def refuse_missing_gpus(recipe: Recipe, gpus: Sequence[str]) -> None:
         HopelessLaunch: One of them is not there.
     """
     if gpus:
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
 
         refuse(recipe, gpu_problems(recipe, gpus, read_once(GPU_WAIT, processes=False), ()))

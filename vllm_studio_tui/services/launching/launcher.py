@@ -108,7 +108,7 @@ class Launcher(Targets):
             problems += port_problems(recipe, live)
         wanted = claimed_gpus(recipe, backend, context)
         if gpus is None and (wanted or recipe.gpus):
-            from vllm_studio_tui.probes.gpu.nvml import read_once
+            from vllm_studio_tui.probes.gpu.provider import read_once
 
             gpus = read_once()
         return problems + claim_problems(recipe, wanted, gpus, live)
@@ -347,7 +347,7 @@ class Launcher(Targets):
         self._memory_back(pids)
 
     def _with_free_gpus(self, recipe: Recipe, runs: Iterable[read.RunView]) -> Recipe:
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
         from vllm_studio_tui.services.launching.gpu_choice import free_gpus
 
         chosen = free_gpus(read_once(), runs, recipe.gpu_count)
@@ -357,13 +357,13 @@ class Launcher(Targets):
         ids = {one.run_id for one in runs if one.spec and one.spec.gpus}
         if not ids:
             return set()
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
 
         report = read_once()
         return {process.pid for gpu in report.gpus for process in gpu.processes if process.run_id in ids}
 
     def _gpu_pids_now(self) -> set[int]:
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
 
         return {process.pid for gpu in read_once().gpus for process in gpu.processes}
 

@@ -251,7 +251,7 @@ def read_running(
 
 def _gpus_now() -> GpuReport | None:
     """Return who holds the GPUs; None where there are none."""
-    from vllm_studio_tui.probes.gpu.nvml import read_once
+    from vllm_studio_tui.probes.gpu.provider import read_once
 
     found = read_once(processes=True)
     return found if found.gpus else None

@@ -305,7 +305,7 @@ def _phase(view: RunView) -> RunPhase:
 
 
 def _obtainable(live: Sequence[RunView]) -> frozenset[str] | None:
-    from vllm_studio_tui.probes.gpu.nvml import read_once
+    from vllm_studio_tui.probes.gpu.provider import read_once
     from vllm_studio_tui.services.launching.gpu_choice import obtainable
 
     return obtainable(read_once(), live)

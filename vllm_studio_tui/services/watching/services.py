@@ -107,6 +107,6 @@ class WatchingServices(Opened):
         Args:
             processes: Who uses them, too.
         """
-        from vllm_studio_tui.probes.gpu.nvml import read_once
+        from vllm_studio_tui.probes.gpu.provider import read_once
 
         return read_once(processes=processes)
