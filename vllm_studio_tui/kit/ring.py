@@ -129,7 +129,7 @@ class Ring:
         seen: list[float | None] = [None] * columns  # time of the newest sample, known or not, in the column
         last: list[float | None] = [None] * columns
         before: tuple[float, float | None] | None = None
-        for at, value in self:
+        for at, value in self.since(start):
             if at > now:
                 continue
             if at <= start:
