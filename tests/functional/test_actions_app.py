@@ -203,9 +203,9 @@ async def _back(stage: Staged) -> None:
     await stage.press("4")
     await at(stage, "monitor", "ENGINES")
     await stage.press("space")
-    await shows(stage, "held at")
+    await shows(stage, "marked")
     await stage.press("escape")
-    await hides(stage, "held at")
+    await hides(stage, "marked")
 
 
 @app.scenario("app.suspend-process")

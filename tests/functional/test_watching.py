@@ -199,6 +199,9 @@ async def test_usage_that_cannot_be_read_says_so_and_what_is_missing_is_named(tm
             self.usage = usage
             self.broken = True
 
+        def report(self, query: UsageQuery, *, now: float | None = None) -> UsageReport:
+            return self.reports([query], now=now)[0]
+
         def reports(self, queries: Sequence[UsageQuery], *, now: float | None = None) -> list[UsageReport]:
             if self.broken:
                 raise StoreError("the database cannot be read", cause="disk I/O error", advice="Look at the disk.")

@@ -100,7 +100,7 @@ class StillSampler:
     made: ClassVar[list[StillSampler]] = []
     shown: ClassVar[Snapshot]
 
-    def __init__(self, places: Places, bus: Bus, *, every: float) -> None:
+    def __init__(self, places: Places, bus: Bus, *, every: float, alerts: object, peaks: object) -> None:
         self.latest: Snapshot | None = None
         self._bus = bus
         self.open = True
