@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.unit.tool_box import calls
 from vllm_studio_tui.domain.chat import Delta, StreamEvent, ToolCall
 from vllm_studio_tui.domain.tools import Tool
 from vllm_studio_tui.services.chat.calls import CallState
+from vllm_studio_tui.services.chat.tool_round import ToolQuestion
 from vllm_studio_tui.tui.document.blocks import Surroundings
 from vllm_studio_tui.tui.document.tool_card import ToolCard
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE
@@ -113,3 +116,30 @@ async def test_in_a_small_window_the_next_call_comes_into_view_once_one_is_answe
             await stage.until(lambda name=name: name not in stage.text() or not stage.app, "it is answered")  # type: ignore[misc]
         await over(stage)
         assert [arguments["command"] for _, arguments in box.made] == ["first", "third"]
+
+
+async def test_in_a_small_window_a_call_that_asks_later_than_one_below_it_comes_into_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allows, go_on = ToolQuestion.allows, asyncio.Event()
+
+    async def second_before_first(self: ToolQuestion, tool: Tool, arguments: Mapping[str, Any]) -> bool:
+        if arguments["command"] == "first":
+            await go_on.wait()
+        return await allows(self, tool, arguments)
+
+    monkeypatch.setattr(ToolQuestion, "allows", second_before_first)
+    wanted = [json.dumps({"command": name}) for name in ("first", "second", "third")]
+    async with chatting(tmp_path, calls_of(*wanted), [DONE], size=(40, 6)) as (stage, box, _):
+        await ask(stage)
+        await faces(stage)
+        assert "second" in stage.text()
+        go_on.set()
+        for name in ("first", "second", "third"):
+            await stage.until(lambda name=name: name in stage.text(), f"the {name} call is seen")  # type: ignore[misc]
+            await faces(stage)
+            assert "a allow" in stage.text()
+            await stage.press("a")
+            await stage.until(lambda name=name: name not in stage.text(), "it is answered")  # type: ignore[misc]
+        await over(stage)
+        assert [arguments["command"] for _, arguments in box.made] == ["first", "second", "third"]

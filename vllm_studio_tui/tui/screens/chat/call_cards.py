@@ -123,7 +123,7 @@ class CallCards(Document):
         self._calling = calling
         cards = [block for block in self.blocks if isinstance(block, ToolCard)]
         before = self._next
-        answered_here = before is not None and before.state.state != "waiting" and self._is_seen(before)
+        seen_before = before is not None and self._is_seen(before)
         self._next = next((card for card in cards if card.state.state == "waiting"), None) if calling else None
         for card in cards:
             if card.next is not (card is self._next):
@@ -131,9 +131,10 @@ class CallCards(Document):
                 card.changed()
         if self._next is not None and self.has_focus and self.following:
             self.current = self._next.message
-        if answered_here and self._next is not before:
+        if seen_before and self._next is not before:
+            # That one was answered, or one above it asks now as well: they ask in any order.
             if self.has_focus and self._next is not None:
-                self.go_to_call()  # in a small window the next one is below what is seen
+                self.go_to_call()  # in a small window it is outside of what is seen
             elif self._next is None and self._left_end:
                 self.following, self._left_end = True, False
         self.redraw()
