@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from vllm_studio_tui.domain.download import Download, DownloadState
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.tui.flows.pulls import PACE, REST, Pulls
+from vllm_studio_tui.tui.flows.looking import PACE, REST
+from vllm_studio_tui.tui.flows.pulls import Pulls
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.downloads import chip, facts_of, room, rows_of
 from vllm_studio_tui.tui.paint.glyphs import ASCII, UNICODE

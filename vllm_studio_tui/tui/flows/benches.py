@@ -6,43 +6,27 @@ A benchmark is a process of its own, whoever began it; here it is only seen.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.tui.flows.looking import Looking
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.bench import BenchProgress, BenchResult
-    from vllm_studio_tui.services.protocols import StudioApi
-
-T = TypeVar("T")
-#: Seconds between two looks while something is measured, and while nothing is.
-PACE, REST = 1.0, 5.0
+    from vllm_studio_tui.tui.flows.looking import Around
 
 
-class Around(Protocol):
-    """What it needs of the app, see `tui.shell.Shell`."""
-
-    @property
-    def studio(self) -> StudioApi: ...
-    def spawn(self, work: Coroutine[Any, Any, Any] | Awaitable[Any], *, group: str = "commands") -> Any: ...
-    async def in_thread(self, work: Callable[[], T]) -> T: ...
-    def tell(self, text: str, severity: str = "information") -> None: ...
-
-
-class Benches:
+class Benches(Looking):
     """The benchmark that is being made, and whether there are results at all.
 
     Args:
         changed: Called on the event loop when it is elsewhere than before, with whether results were added.
     """
 
+    GROUP = "bench"
+
     def __init__(self, shell: Around, changed: Callable[[bool], None], clock: Callable[[], float] = time.monotonic):
-        self._shell = shell
-        self._changed = changed
-        self._clock = clock
-        self._looked: float | None = None
-        self._busy = self._again = False
+        super().__init__(shell, changed, clock)
         #: Where it is; None: nothing is measured.
         self.progress: BenchProgress | None = None
         #: Ids of those that this program began: they end with it.
@@ -63,34 +47,12 @@ class Benches:
             return ""
         return f"bench {now.step}/{now.of}" if now.of and now.step else f"bench {now.step or ''}".rstrip()
 
-    def tick(self) -> None:
-        """Look, where it is time to; called with each sample."""
-        pace = PACE if self.progress is not None else REST
-        if self._looked is None or self._clock() - self._looked >= pace:
-            self.look()
+    @property
+    def goes_on(self) -> bool:
+        return self.progress is not None
 
-    def look(self) -> None:
-        """Look now, or once more after the look that goes on."""
-        if self._busy:
-            self._again = True
-            return
-        self._busy = True
-        self._shell.spawn(self._look(), group="bench")
-
-    async def _look(self) -> None:
-        try:
-            while True:
-                self._again = False
-                self._looked = self._clock()
-                try:
-                    found, last, some = await self._shell.in_thread(self._read)
-                except StudioError:
-                    return  # the screen says why nothing can be read
-                self._take(found, last, some)
-                if not self._again:
-                    return
-        finally:
-            self._busy = False
+    async def once(self) -> None:
+        self._take(*await self._shell.in_thread(self._read))
 
     def _read(self) -> tuple[BenchProgress | None, BenchResult | None, bool]:
         """Return where it is, the result of the one that has just ended, and whether there are results. Blocking."""
