@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vllm_studio_tui.cli import CONNECT
+
 if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import StudioApi
 
@@ -121,6 +123,40 @@ def _become(argv: list[str], said: dict[str, str]) -> NoReturn:
     os.execve(sys.executable, [sys.executable, "-P", "-m", "vllm_studio_tui", *argv], environ)  # noqa: S606
 
 
+def command() -> int:
+    """Run as a program: what was answered quickly also ends so, without the interpreter's tidying up of its memory."""
+    code = main()
+    if _Quick.answered:
+        os._exit(code)
+    return code
+
+
+class _Quick:
+    """Whether a command line was answered by what is light."""
+
+    answered = False
+
+
+def _quick(argv: list[str]) -> int | None:
+    """Answer what scripts and status bars ask every few seconds; None where it is something else."""
+    import gc
+
+    from vllm_studio_tui.kit import later
+
+    gc.disable()  # it is over before there is anything to collect
+    later.stand_in("inspect")
+    try:
+        if argv[0] == "status":
+            from vllm_studio_tui.cli import status
+
+            return status.quick(argv)
+        from vllm_studio_tui.cli import gpus
+
+        return gpus.quick(argv)
+    finally:
+        gc.enable()
+
+
 def main() -> int:
     """Run the command line; the exit code."""
     argv = sys.argv[1:]
@@ -140,23 +176,16 @@ def _answer(argv: list[str]) -> int:
 
         sys.stdout.write(f"vllm-studio {__version__}\n")
         return 0
+    # An option that names a studio elsewhere is none that the quick answers know; the variable names one unseen.
+    if argv[:1] in (["status"], ["gpus"]) and not os.environ.get(CONNECT):
+        code = _quick(argv)
+        if code is not None:
+            _Quick.answered = True
+            return code
     from vllm_studio_tui.cli import connecting
 
     argv, connecting.chosen = connecting.take(argv)
     connecting.refuse_local(argv, connecting.chosen)
-    here = connecting.chosen is None
-    if here and argv[:1] == ["status"]:
-        from vllm_studio_tui.cli import status
-
-        code = status.quick(argv)
-        if code is not None:
-            return code
-    if here and argv[:1] == ["gpus"]:
-        from vllm_studio_tui.cli import gpus
-
-        code = gpus.quick(argv)
-        if code is not None:
-            return code
     completing = "_VLLM_STUDIO_COMPLETE" in os.environ  # a shell asks, with no arguments: the line is in variables
     if not completing and (not argv or argv[0] in SCREEN_OPTIONS):
         code = screens(argv)
@@ -186,4 +215,4 @@ def _serve(**options: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

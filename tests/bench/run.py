@@ -63,9 +63,9 @@ def quick_commands(home: House, runs: int) -> list[Figure]:
     commands = [BASE, *((*STUDIO, *words) for words in ours)]
     base, version, status, gpus, line = (seconds * 1000 for seconds in in_turn(commands, environ, runs))
     return [
-        Figure("vllm-studio --version", version, "ms", base, 5),
-        Figure("status --json (20 runs on the disk)", status, "ms", base, 12),
-        Figure("gpus --line (8 simulated GPUs)", gpus, "ms", base, 12),
+        Figure("vllm-studio --version", version, "ms", base, 3),
+        Figure("status --json (20 runs on the disk)", status, "ms", base, 7),
+        Figure("gpus --line (8 simulated GPUs)", gpus, "ms", base, 7),
         Figure("status --line (20 runs, 8 simulated GPUs)", line, "ms", base, 7),
     ]
 

@@ -19,9 +19,10 @@ from vllm_studio_tui.kit import prometheus
 from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.simulation import exposition, gpus, holders, loading_log, marks, nvml, serving_log
 from vllm_studio_tui.simulation.holders import Holder
+from vllm_studio_tui.simulation.kinds import EPOCH, GIB
 from vllm_studio_tui.simulation.loading_log import Start
-from vllm_studio_tui.simulation.models import GIB, Layout, model_of
-from vllm_studio_tui.simulation.traffic import DAY, EPOCH, Traffic
+from vllm_studio_tui.simulation.models import Layout, model_of
+from vllm_studio_tui.simulation.traffic import DAY, Traffic
 
 NOON = EPOCH + 200 * DAY + time.timezone + 13 * 3600
 MODELS = ("Qwen/Qwen3-32B", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "google/gemma-3-12b-it", "someone/new-14b")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +62,25 @@ def test_a_part_does_not_load_what_it_must_not(part: str, forbidden: set[str]) -
 )  # fmt: skip
 def test_no_engine_is_imported_before_there_is_one_to_name_or_ask(part: str) -> None:
     assert not {name for name in modules_after(part) if name.startswith("vllm_studio_tui.backends")}
+
+
+@pytest.mark.parametrize("words", [("status", "--line"), ("status", "--json"), ("gpus", "--line")])
+def test_what_a_status_bar_asks_loads_neither_specs_nor_what_dataclasses_would_like_to_have(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    code = (
+        "import json, sys; from vllm_studio_tui.__main__ import main; assert main() == 0;"
+        " print(json.dumps(sorted(sys.modules)))"
+    )
+    environ = {**os.environ, "VLLM_STUDIO_HOME": str(tmp_path), "VLLM_STUDIO_SIMULATE_GPUS": "2"}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, timeout=60,
+                          env=environ)  # fmt: skip
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "vllm_studio_tui.cli.status" in loaded or "vllm_studio_tui.cli.gpus" in loaded
+    # `dis` and `ast` are of `inspect`, which stands there and is not imported.
+    heavy = {"typer", "textual", "rich", "asyncio", "pydantic", "sqlite3", "psutil", "signal", "dis", "ast"}
+    ours = {"cli.connecting", "domain.spec", "keeper.recovery", "simulation.models", "simulation.traffic"}
+    assert loaded & (heavy | {f"vllm_studio_tui.{name}" for name in ours}) == set()
 
 
 def test_one_engine_is_imported_without_the_others() -> None:

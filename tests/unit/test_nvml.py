@@ -21,9 +21,8 @@ from vllm_studio_tui.probes.gpu.processes import ProcessNames, command_of
 from vllm_studio_tui.simulation import gpus as simulated_gpus
 from vllm_studio_tui.simulation import kinds as kinds_of
 from vllm_studio_tui.simulation import nvml as simulation
-from vllm_studio_tui.simulation.kinds import KINDS
+from vllm_studio_tui.simulation.kinds import EPOCH, KINDS
 from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
-from vllm_studio_tui.simulation.traffic import EPOCH
 
 #: Untyped where it comes from.
 REAL_ERROR: Any = pynvml.NVMLError

@@ -18,8 +18,8 @@ from vllm_studio_tui.domain.gpus import Gpu, GpuReport
 from vllm_studio_tui.probes.gpu import device, validation, values
 from vllm_studio_tui.probes.gpu.nvml import NvmlReader
 from vllm_studio_tui.simulation import nvml as simulation
+from vllm_studio_tui.simulation.kinds import EPOCH
 from vllm_studio_tui.simulation.marks import GPUS as SIMULATE
-from vllm_studio_tui.simulation.traffic import EPOCH
 
 MISMATCH: Any = pynvml.NVMLLibraryMismatchError
 AT = EPOCH + 1000.0

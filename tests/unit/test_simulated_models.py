@@ -8,7 +8,8 @@ import pytest
 
 from vllm_studio_tui.models.facts import read_facts
 from vllm_studio_tui.simulation import model_files
-from vllm_studio_tui.simulation.models import GIB, model_of
+from vllm_studio_tui.simulation.kinds import GIB
+from vllm_studio_tui.simulation.models import model_of
 
 SHAPES = {shape.id: shape for shape in model_files.SHAPES}
 

@@ -123,6 +123,26 @@ def test_what_is_shown_is_found_without_reading_all_that_ended(tmp_path: Path) -
     assert [name[:3] for name in wanted] == ["odd", "tor", "b-2", "c-d"]
 
 
+def test_of_a_spec_that_names_no_run_the_directory_does(tmp_path: Path) -> None:
+    places = Places.under(tmp_path)
+    spec = run_view(tmp_path / "other", "qwen", State.FAILED).spec
+    assert spec is not None
+    good = {**spec.to_json(), "name": "Qwen 3", "count_every": 4.0}
+    for at, wrong in enumerate(({}, {"name": 5}, {"created_at": "now"}, {"recipe_id": None}, {"count_every": "often"})):
+        folder = places.runs / f"r{at}-20261127-100000-abcd"
+        folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(json.dumps({**good, **wrong}))
+        (folder / "state.json").write_text(json.dumps({"run_id": folder.name, "state": "failed", "ended_at": NOW}))
+    whole = {run.folder.name: run for run in all_runs(places)}
+    for run in shown_now(places):
+        assert (run.name, run.recipe_id, run.created_at, run.count_every, run.state) == (
+            whole[run.folder.name].name, whole[run.folder.name].recipe_id, whole[run.folder.name].created_at,
+            whole[run.folder.name].count_every, State.FAILED,
+        )  # fmt: skip
+    assert [run.name for run in shown_now(places)].count("Qwen 3") == 2
+    assert {run.name for run in shown_now(places)} == {"Qwen 3", "r1", "r2", "r3"}
+
+
 def test_the_quick_path_answers_the_line_alone(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vllm_studio_tui.cli import CONNECT
 from vllm_studio_tui.domain.errors import UsageError
 
-VARIABLE = "VLLM_STUDIO_CONNECT"
+VARIABLE = CONNECT
 #: Options that say which studio it is; the flag says whether a value follows.
 OPTIONS = {"--connect": True, "--api-key": True, "--insecure-http": False}
 #: Commands that are about the machine they run on, and why.

@@ -100,7 +100,7 @@ def quick(argv: list[str]) -> int | None:
             return None
         from vllm_studio_tui.probes.gpu.provider import read_once
 
-        sys.stdout.write(gpus_line(read_once(processes=False), width) + "\n")
+        sys.stdout.write(gpus_line(read_once(line=True), width) + "\n")
     elif sorted(flags) in (["--json"], ["--json", "--once"]):
         from vllm_studio_tui.probes.gpu.provider import read_once
 

@@ -31,8 +31,10 @@ def quick(argv: list[str]) -> int | None:
         given = _line_options(argv[1:])
         if given is None:
             return None
-        gpus = _GpuWords(*given)  # first: the driver is asked while the runs are read
+        from vllm_studio_tui.kit import process, safe_json  # noqa: F401  # what both processes need, once
         from vllm_studio_tui.kit.paths import Places
+
+        gpus = _GpuWords(*given)  # before all else: the driver is asked while the runs are read
         from vllm_studio_tui.runs.read import shown_now
 
         runs = shown_now(Places.of())
@@ -86,7 +88,7 @@ class _GpuWords:
         try:
             from vllm_studio_tui.probes.gpu.provider import read_once
 
-            lost, *words = words_of(read_once(GPU_SECONDS, processes=False).gpus, width, plain)
+            lost, *words = words_of(read_once(GPU_SECONDS, line=True).gpus, width, plain)
             os.write(begin, "\n".join([lost, *words]).encode())
         finally:
             os._exit(0)

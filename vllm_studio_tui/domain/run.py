@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.field_checks import number, valid_fields
-from vllm_studio_tui.domain.spec import Fix
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.spec import Fix
 
 
 class State(StrEnum):

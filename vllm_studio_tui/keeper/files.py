@@ -13,14 +13,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vllm_studio_tui.domain.field_checks import number, whole
 from vllm_studio_tui.domain.run import RunState, State
-from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.paths import write_atomic
 from vllm_studio_tui.kit.safe_json import is_shallow
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.spec import RunSpec
 
 SPEC = "spec.json"
 STATE = "state.json"
@@ -65,7 +67,9 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError, ValueError: There is none, it is too large, or it holds no object.
     """
     with path.open("rb") as stream:
-        raw = stream.read(MOST + 1)
+        raw = stream.read(PIECE)
+        if len(raw) == PIECE:  # most are small, and to make room for the most that there may be takes time
+            raw += stream.read(MOST + 1 - PIECE)
     data = safe_json.loads(raw) if len(raw) <= MOST else None
     if not isinstance(data, dict):
         raise ValueError(f"{path.name} holds no object")
@@ -92,13 +96,45 @@ def read_spec(folder: Path) -> RunSpec:
     Raises:
         OSError, ValueError, TypeError, KeyError: There is none, or it cannot be understood.
     """
+    from vllm_studio_tui.domain.spec import RunSpec  # deferred: `status --line` does without
+
     return RunSpec.from_json(read_object(folder / SPEC))
+
+
+class Heading(NamedTuple):
+    """What names a run: the part of its spec that takes no time to read."""
+
+    recipe_id: str
+    name: str
+    created_at: float
+    count_every: float
+
+
+def read_heading(folder: Path) -> Heading:
+    """Return what the spec of a run says first; the rest of it is not looked at.
+
+    Raises:
+        OSError, ValueError: There is none, or it cannot be understood.
+    """
+    data = read_object(folder / SPEC)
+    recipe, name, created = data.get("recipe_id"), data.get("name"), data.get("created_at")
+    if not isinstance(recipe, str) or not isinstance(name, str) or not number(created):
+        raise ValueError("a spec that does not name its run")
+    every = data.get("count_every")
+    return Heading(recipe, name, float(created or 0.0), float(every) if every is not None and number(every) else 12.0)
+
+
+def named_by(folder: Path) -> tuple[str, str]:
+    """Return the recipe of a run and what orders the runs of one, as the name of its directory has them."""
+    parts = folder.name.rsplit("-", 3)
+    return (parts[0], "-".join(parts[1:])) if len(parts) == 4 else (folder.name, "")
 
 
 def stand_in(folder: Path) -> RunSpec:
     """In place of a spec that cannot be read: enough to watch what there is of the run, and to end it."""
-    parts = folder.name.rsplit("-", 3)
-    recipe = parts[0] if len(parts) == 4 else folder.name
+    from vllm_studio_tui.domain.spec import ReadyProbe, RunSpec  # deferred, as above
+
+    recipe = named_by(folder)[0]
     ready = ReadyProbe(failures=2**31)
     return RunSpec(folder.name, recipe, recipe, "", "", (), "127.0.0.1", 0, "", 0.0, ready=ready)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.kit import process
@@ -135,4 +134,6 @@ class Tree:
 
     def kill(self) -> int:
         """SIGKILL to every member; how many there were."""
+        import signal  # deferred: who only looks does without
+
         return self.signal(signal.SIGKILL)

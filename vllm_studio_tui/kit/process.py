@@ -11,16 +11,14 @@ import contextlib
 import errno
 import os
 import select
-import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """The fields of /proc/PID/stat. `start` in clock ticks since boot; `state` is one letter (Z: a zombie)."""
 
     pid: int
@@ -137,6 +135,8 @@ def send_or_raise(pid: int, start: int | None, number: int) -> None:
         PermissionError: It is not ours.
         OSError: The system would not.
     """
+    import signal  # deferred: who only looks at processes does without
+
     try:
         fd = os.pidfd_open(pid)
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 MARK = "\ufffd"
 
@@ -20,13 +21,14 @@ _DANGEROUS = re.compile(
 )
 # What has no width and joins nothing: two names that differ in it alone look the same.
 _UNSEEN = re.compile("[\u180e\u200b\u2060-\u2064]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_ANSI = re.compile(
+_SURROGATES = "[\ud800-\udfff]"
+# Patterns that a short command does without are compiled when they are first used.
+_ANSI = (
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
     "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?"
     "|\x1b[ -/]*[0-~]?"
 )
-_SECRETS = re.compile(
+_SECRETS = (
     r"\b(?:sk-|hf_|ghp_|xoxb-)[A-Za-z0-9_\-]{8,}"
     r"|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*"
     r"|(?<=api_key=')[^']{4,}|(?<=api_key=\")[^\"]{4,}|(?<='api_key': ')[^']{4,}"
@@ -53,7 +55,7 @@ def json_safe(text: str, *, terminal: bool) -> str:
     Args:
         terminal: It goes to a terminal: what that would obey is written as `\\u` escapes, and the document is the same.
     """
-    text = _SURROGATES.sub("?", text)
+    text = re.sub(_SURROGATES, "?", text)
     return _DANGEROUS.sub(_escaped, text) if terminal else text
 
 
@@ -64,7 +66,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 def strip_ansi(text: str) -> str:
     """Remove colours and other escape sequences from a log; a carriage return ends a line."""
-    return _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _compiled(_ANSI).sub("", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -72,4 +74,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    return _SECRETS.sub("***", text)
+    return _compiled(_SECRETS).sub("***", text)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)

@@ -169,7 +169,8 @@ def ledger_speed(runs: Iterable[RunView], now: float | None = None) -> float | N
 
 
 def _speed(run: RunView, now: float) -> float | None:
-    if run.spec is None or not run.keeper_alive:
+    every = run.count_every
+    if every is None or not run.keeper_alive:
         return None
     newer: tuple[float, float] | None = None
     for seen, raw in enumerate(backwards(run.folder / LEDGER)):
@@ -182,7 +183,7 @@ def _speed(run: RunView, now: float) -> float | None:
         if line.get("attempt") != run.status.attempt or tokens is None or not number(tokens):
             return None
         if newer is None:
-            if now - at > IDLE * run.spec.count_every:
+            if now - at > IDLE * every:
                 return 0.0
             newer = (at, float(tokens))
             continue

@@ -10,18 +10,30 @@ import fcntl
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import ANSWERING, RunState, State
-from vllm_studio_tui.domain.spec import RunSpec
-from vllm_studio_tui.keeper.files import COPIED, LOCK, LOG, STATE, is_copy, read_object, read_spec, read_state, stand_in
+from vllm_studio_tui.keeper.files import (
+    COPIED,
+    LOCK,
+    LOG,
+    STATE,
+    Heading,
+    is_copy,
+    named_by,
+    read_heading,
+    read_object,
+    read_spec,
+    read_state,
+)
 from vllm_studio_tui.keeper.tree import left_of, words
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, boot_id
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.domain.spec import RunSpec
     from vllm_studio_tui.keeper.recovery import Recovered
 
 #: Seconds that a keeper has for writing the state once the ledger has the end.
@@ -36,8 +48,9 @@ class RunView:
 
     Attributes:
         status: The state, computed: a run whose keeper and engine are both gone is not ready, whatever was written.
-        spec: None when it cannot be read.
+        spec: None when it cannot be read, or was not.
         log_at: When a run that has not ended last wrote to its log.
+        heading: What was read in place of the spec.
     """
 
     folder: Path
@@ -48,14 +61,27 @@ class RunView:
     engine_alive: bool
     dismissed: bool
     log_at: float | None = None
+    heading: Heading | None = field(default=None, repr=False)  # so it does not travel to a face elsewhere either
 
     @property
     def recipe_id(self) -> str:
-        return (self.spec or stand_in(self.folder)).recipe_id
+        head = self.spec or self.heading
+        return head.recipe_id if head else named_by(self.folder)[0]
 
     @property
     def name(self) -> str:
-        return self.spec.name if self.spec else self.recipe_id
+        head = self.spec or self.heading
+        return head.name if head else self.recipe_id
+
+    @property
+    def created_at(self) -> float:
+        head = self.spec or self.heading
+        return head.created_at if head else 0.0
+
+    @property
+    def count_every(self) -> float | None:
+        head = self.spec or self.heading
+        return head.count_every if head else None
 
     @property
     def backend(self) -> str | None:
@@ -107,11 +133,19 @@ def lock_held(folder: Path) -> bool:
         os.close(fd)
 
 
-def view(folder: Path) -> RunView:
-    """Return the present state of a run directory."""
+def view(folder: Path, *, whole: bool = True) -> RunView:
+    """Return the present state of a run directory.
+
+    Args:
+        whole: Read all of the spec, with its hundreds of patterns; else what names the run.
+    """
     spec: RunSpec | None = None
+    heading: Heading | None = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        spec = read_spec(folder)
+        if whole:
+            spec = read_spec(folder)
+        else:
+            heading = read_heading(folder)
     held = lock_held(folder)
     written = read_state(folder)
     if not held and (written is None or not written.final):
@@ -129,13 +163,14 @@ def view(folder: Path) -> RunView:
             state = _without_engine(folder, state)
             alive = state.pid is not None
         else:
-            state = _left_alone(state, spec, known=known)
+            state = _left_alone(state, readable=bool(spec or heading), known=known)
             alive = state.pid is not None
     log_at: float | None = None
     if not state.final:
         with contextlib.suppress(OSError):
             log_at = (folder / LOG).stat().st_mtime
-    return RunView(folder, folder.name, spec, state, held, alive, (folder / DISMISSED).exists(), log_at)
+    dismissed = (folder / DISMISSED).exists()
+    return RunView(folder, folder.name, spec, state, held, alive, dismissed, log_at, heading)
 
 
 def _half_written(folder: Path, ended: RunState) -> bool:
@@ -190,12 +225,12 @@ def full_disk(folder: Path) -> Path | None:
     return folder if disk.f_bavail * disk.f_frsize < 64 * 1024 or (disk.f_files and not disk.f_favail) else None
 
 
-def _left_alone(state: RunState, spec: RunSpec | None, *, known: bool) -> RunState:
+def _left_alone(state: RunState, *, readable: bool, known: bool) -> RunState:
     """Return the state of a run without keeper and engine; left-over processes are looked for."""
     here = not state.boot_id or state.boot_id == boot_id()
     left = left_of(state) if here else []
     if not left:
-        return _lost(state, spec, same_boot=here, known=known)
+        return _lost(state, readable=readable, same_boot=here, known=known)
     if not known:
         leader = next((one for one in left if one.pid == one.session), None)
         if leader is not None:
@@ -216,7 +251,7 @@ def _left_alone(state: RunState, spec: RunSpec | None, *, known: bool) -> RunSta
     )
 
 
-def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool) -> RunState:
+def _lost(state: RunState, *, readable: bool, same_boot: bool, known: bool) -> RunState:
     """Return the state of a run of which no process is left."""
     from vllm_studio_tui.keeper.verdict import HOST_REBOOTED, describe_exit
 
@@ -224,7 +259,7 @@ def _lost(state: RunState, spec: RunSpec | None, *, same_boot: bool, known: bool
         return replace(state, state=State.EXITED, reason="stopped", title="stopped", pid=None, pid_start=None)
     if not same_boot:
         reason, title, advice = HOST_REBOOTED.reason, HOST_REBOOTED.title, HOST_REBOOTED.advice
-    elif not known and spec is None:
+    elif not known and not readable:
         reason, title, advice = "run_unreadable", "its directory cannot be read", "Its files are damaged."
     elif not known:
         reason, title, advice = "keeper_lost", "its keeper did not start", "See keeper.log in its directory."
@@ -245,7 +280,7 @@ def all_runs(places: Places) -> list[RunView]:
     except OSError:
         return []
     views = [view(folder) for folder in folders]
-    return sorted(views, key=lambda one: (one.spec.created_at if one.spec else 0.0, one.run_id))
+    return sorted(views, key=lambda one: (one.created_at, one.run_id))
 
 
 def run_called(places: Places, run_id: str) -> RunView | None:
@@ -276,7 +311,7 @@ def shown_runs(runs: Sequence[RunView]) -> tuple[RunView, ...]:
 
 
 def shown_now(places: Places) -> tuple[RunView, ...]:
-    """Return the same as `shown_runs` of all runs, without reading more of those that ended than how.
+    """Return the same as `shown_runs` of all runs, without specs, and of those that ended no more than how.
 
     Which run of a recipe is the latest is told by the names of their directories.
     """
@@ -287,8 +322,7 @@ def shown_now(places: Places) -> tuple[RunView, ...]:
     latest: dict[str, tuple[str, Path]] = {}
     wanted = []
     for folder in folders:
-        parts = folder.name.rsplit("-", 3)
-        recipe, began = (parts[0], "-".join(parts[1:])) if len(parts) == 4 else (folder.name, "")
+        recipe, began = named_by(folder)
         if latest.get(recipe, ("",))[0] <= began:
             latest[recipe] = began, folder
         state = None
@@ -297,10 +331,12 @@ def shown_now(places: Places) -> tuple[RunView, ...]:
         if state == State.EXITED or (state == State.FAILED and (folder / DISMISSED).exists()):
             continue
         wanted.append((folder, recipe, state == State.FAILED))
-    views = [view(folder) for folder, recipe, failed in wanted if not failed or latest[recipe][1] == folder]
+    views = [
+        view(folder, whole=False) for folder, recipe, failed in wanted if not failed or latest[recipe][1] == folder
+    ]
     shown = [one for one in views if one.live or (one.state is State.FAILED and not one.dismissed)]
     shown = [one for one in shown if one.live or latest.get(one.recipe_id, ("", one.folder))[1] == one.folder]
-    return tuple(sorted(shown, key=lambda one: (one.spec.created_at if one.spec else 0.0, one.run_id)))
+    return tuple(sorted(shown, key=lambda one: (one.created_at, one.run_id)))
 
 
 def wait_for(folder: Path, states: frozenset[State], timeout: float | None, *, every: float = 0.05) -> RunView:

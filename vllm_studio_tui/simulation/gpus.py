@@ -39,8 +39,7 @@ from typing import NamedTuple
 
 from vllm_studio_tui.simulation import marks
 from vllm_studio_tui.simulation.holders import Holders
-from vllm_studio_tui.simulation.kinds import KINDS, USUAL, Kind, kind_here
-from vllm_studio_tui.simulation.traffic import EPOCH, IDLE
+from vllm_studio_tui.simulation.kinds import EPOCH, IDLE, KINDS, USUAL, Kind, kind_here
 
 MAX_GPUS = 16
 MIB = 1024 * 1024

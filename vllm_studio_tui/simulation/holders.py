@@ -14,12 +14,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, private_dir, write_atomic
-from vllm_studio_tui.simulation.models import GIB, Layout, model_of, pace_of
-from vllm_studio_tui.simulation.traffic import CONTEXT, Traffic
+from vllm_studio_tui.simulation.kinds import CONTEXT, GIB
+
+if TYPE_CHECKING:  # where there is no engine its models and their traffic are not imported
+    from vllm_studio_tui.simulation.models import Layout
+    from vllm_studio_tui.simulation.traffic import Traffic
 
 #: Seconds for which a look at the files holds.
 FRESH = 0.5
@@ -56,6 +59,8 @@ class Holder:
 
     @cached_property
     def layout(self) -> Layout:
+        from vllm_studio_tui.simulation.models import Layout, model_of, pace_of
+
         return Layout(model_of(self.model), max(1, len(self.gpus)), self.share, self.cache_bytes, pace_of(self.began))
 
     @property
@@ -64,6 +69,8 @@ class Holder:
 
     @cached_property
     def served(self) -> Traffic:
+        from vllm_studio_tui.simulation.traffic import Traffic
+
         return Traffic(self.layout, self.name, self.ready, share=self.traffic)
 
     def here(self, moment: float) -> bool:

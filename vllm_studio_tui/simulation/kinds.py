@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vllm_studio_tui.simulation.marks import GPUS
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of GPU.
 
     Attributes:
@@ -44,6 +43,11 @@ class Kind:
         return self.watts / 700.0
 
 
+GIB = 1024**3
+#: Watts of a GPU without an engine, and what an engine takes on top.
+IDLE, CONTEXT = 70.0, 42.0
+#: Counting begins here: 2026-01-01T00:00:00Z.
+EPOCH = 1_767_225_600.0
 USUAL = "h100"
 KINDS: Mapping[str, Kind] = {
     "h100": Kind("NVIDIA H100 80GB HBM3", 81_559, (9, 0), 700.0, 5, nvlink=True, ecc=True, hbm=True, rests=False),

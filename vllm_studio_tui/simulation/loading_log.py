@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vllm_studio_tui.simulation.kinds import kind_here
-from vllm_studio_tui.simulation.models import GIB, Layout
+from vllm_studio_tui.simulation.kinds import GIB, kind_here
+from vllm_studio_tui.simulation.models import Layout
 
 #: Version of the engines that are imitated.
 VLLM, SGLANG = "0.32.0", "0.5.23"

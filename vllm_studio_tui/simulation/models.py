@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from vllm_studio_tui.simulation.kinds import kind_here
-
-GIB = 1024**3
+from vllm_studio_tui.simulation.kinds import GIB, kind_here
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from dataclasses import replace
 from vllm_studio_tui.kit.process import start_ticks
 from vllm_studio_tui.simulation import gpus, holders, marks
 from vllm_studio_tui.simulation.holders import Holder
+from vllm_studio_tui.simulation.kinds import GIB
 from vllm_studio_tui.simulation.loading_log import Start, lines
-from vllm_studio_tui.simulation.models import GIB, Layout, model_of, pace_of
+from vllm_studio_tui.simulation.models import Layout, model_of, pace_of
 from vllm_studio_tui.simulation.serving_log import request, served
 from vllm_studio_tui.simulation.startup_log import log
 from vllm_studio_tui.simulation.traffic import Traffic

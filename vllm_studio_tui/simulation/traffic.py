@@ -14,11 +14,10 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+from vllm_studio_tui.simulation.kinds import EPOCH
 from vllm_studio_tui.simulation.models import Layout
 
 DAY = 86_400.0
-#: Counting begins here: 2026-01-01T00:00:00Z.
-EPOCH = 1_767_225_600.0
 #: The hour of the day at which most is asked, in local time.
 BUSIEST = 15.0
 #: The day's wave and its half, which makes the working day a plateau; at its top the wave is PLATEAU.
@@ -36,8 +35,6 @@ HITS = 0.74
 _TTFT_SIGMA, _ITL_SIGMA = 0.22, 0.12
 #: The prompts that a burst brings in a second, and requests that wait for them at its height, for each that runs.
 _BURST_REQUESTS, _WAITING = 0.12, 0.75
-#: Watts of a GPU without and with an engine on it.
-IDLE, CONTEXT = 70.0, 42.0
 #: Watts that answers take on top at the busiest, and prompts in a burst.
 _DECODE, _PREFILL = 300.0, 394.0
 #: A second GPU of an engine draws a little less, as the second one of a host does.

@@ -9,7 +9,7 @@ from vllm_studio_tui.domain.gpus import MigDevice
 from vllm_studio_tui.probes.gpu import validation
 
 #: The profile in a part's name: `NVIDIA H100 80GB HBM3 MIG 3g.40gb`.
-_PROFILE = re.compile(r"\bMIG (\d{1,2}(?:c\.\d{1,2})?g\.\d{1,4}gb\S{0,16})", re.IGNORECASE)
+_PROFILE = r"\bMIG (\d{1,2}(?:c\.\d{1,2})?g\.\d{1,4}gb\S{0,16})"
 
 
 def read(library: Any, handle: Any) -> tuple[MigDevice, ...] | None:
@@ -29,7 +29,7 @@ def read(library: Any, handle: Any) -> tuple[MigDevice, ...] | None:
 
 def _part(library: Any, part: Any, index: int) -> MigDevice:
     name = validation.text(_try(library, "nvmlDeviceGetName", part)) or f"part {index}"
-    profile = _PROFILE.search(name)
+    profile = re.search(_PROFILE, name, re.IGNORECASE)
     newer = getattr(library, "nvmlMemory_v2", None)
     memory = validation.memory(newer and _try(library, "nvmlDeviceGetMemoryInfo", part, newer))
     memory = memory or validation.memory(_try(library, "nvmlDeviceGetMemoryInfo", part))

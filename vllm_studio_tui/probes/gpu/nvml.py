@@ -162,16 +162,25 @@ class NvmlReader:
         """Return whether any GPU was ever read."""
         return bool(self._seen)
 
-    def read(self, processes: bool = True, patience: float = PATIENCE, *, thorough: bool = False) -> GpuReport:
+    def read(
+        self,
+        processes: bool = True,
+        patience: float = PATIENCE,
+        *,
+        thorough: bool = False,
+        keys: Collection[str] | None = None,
+    ) -> GpuReport:
         """Read every GPU.
 
         Args:
             processes: Also who uses them, which is slower; else the processes of the last time are repeated.
             patience: Seconds after which what is known by then is the report; the next one goes on from there.
             thorough: Also what takes the driver long to tell, which else is read in turns.
+            keys: Only these of `values.VALUES`; None: all.
         """
         at = self._clock()
-        problem = self._ask(ALL if processes else ALL - PROCESSES, patience, thorough=thorough)
+        wanted = keys if keys is not None else ALL if processes else ALL - PROCESSES
+        problem = self._ask(wanted, patience, thorough=thorough)
         if problem is not None:
             error, advice = problem
             return GpuReport(at, error=error, advice=advice, simulated=simulated())

@@ -13,7 +13,7 @@ from vllm_studio_tui.kit.process import environment_value, start_ticks
 RUN_VARIABLE = "VLLM_STUDIO_RUN"
 MAX_COMMAND = 300
 #: A flag whose value is a secret: every user can read argv, but our screens and exports need not show it.
-_SECRET = re.compile(r"(--?[\w.-]*(?:api[-_]?key|token|password|secret)(?:=|\s+))(?!-)\S+", re.IGNORECASE)
+_FLAG = r"(--?[\w.-]*(?:api[-_]?key|token|password|secret)(?:=|\s+))(?!-)\S+"
 
 
 class ProcessNames:
@@ -74,5 +74,5 @@ def run_of(pid: int) -> str | None:
 def command_of(argv: list[str], name: str) -> str | None:
     """Return a command on one line, without secrets. Engines' workers replace their argv by a title and blanks."""
     text = " ".join(part for part in argv if part.strip())[: 4 * MAX_COMMAND] or name
-    text = _SECRET.sub(r"\1****", text)
+    text = re.sub(_FLAG, r"\1****", text, flags=re.IGNORECASE)
     return text[:MAX_COMMAND] or None

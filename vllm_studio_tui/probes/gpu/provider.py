@@ -7,13 +7,14 @@ its own GPUs alone. Indices count through: NVIDIA's first, as CUDA counts them, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.probes.gpu.nvml import LOG_PATIENCE, PATIENCE, NvmlReader, simulated
+from vllm_studio_tui.probes.gpu.values import ON_A_LINE
 
 if TYPE_CHECKING:
     from vllm_studio_tui.probes.gpu.kernel_log import KernelLog
@@ -71,17 +72,24 @@ class GpuReader:
         """Return whether any GPU of NVIDIA was ever read."""
         return self._nvidia.read_some
 
-    def read(self, processes: bool = True, patience: float = PATIENCE, *, thorough: bool = False) -> GpuReport:
+    def read(
+        self,
+        processes: bool = True,
+        patience: float = PATIENCE,
+        *,
+        thorough: bool = False,
+        keys: Collection[str] | None = None,
+    ) -> GpuReport:
         """Read every GPU: see `NvmlReader.read`."""
         deadline = time.monotonic() + patience
         self._look()
-        report = self._nvidia.read(processes, patience, thorough=thorough)
+        report = self._nvidia.read(processes, patience, thorough=thorough, keys=keys)
         if simulated() or (not self._others and report.gpus):
             return report
         gpus, driver, errors = list(report.gpus), report.driver, []
         for reader in self._others.values():
             left = max(0.1, deadline - time.monotonic())
-            other = reader.read(processes, left, thorough=thorough)
+            other = reader.read(processes, left, thorough=thorough, keys=keys)
             gpus += [replace(gpu, index=gpu.index + len(gpus)) for gpu in other.gpus]
             driver = driver or other.driver
             if other.error:
@@ -160,14 +168,17 @@ class GpuReader:
         return " ".join(part for part in (f"There is a GPU without a driver: {named}.", advice) if part)
 
 
-def read_once(deadline: float = 3.0, *, processes: bool = True, thorough: bool = False) -> GpuReport:
+def read_once(
+    deadline: float = 3.0, *, processes: bool = True, thorough: bool = False, line: bool = False
+) -> GpuReport:
     """Read the GPUs once, in this process. What has not answered after `deadline` seconds is unknown.
 
     Args:
+        line: Only what a line of a status bar says of them.
         thorough: Also what takes the driver long to tell, 40 ms for each GPU, and its errors in the kernel's log.
     """
     reader = GpuReader()
-    report = reader.read(processes, deadline, thorough=thorough)
+    report = reader.read(processes, deadline, thorough=thorough, keys=ON_A_LINE if line else None)
     if not thorough or simulated() or not report.gpus:
         return report
     from vllm_studio_tui.probes.gpu.kernel_log import KernelLog

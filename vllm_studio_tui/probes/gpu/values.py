@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vllm_studio_tui.probes.gpu import mig, validation
 
@@ -20,8 +19,7 @@ ALL_LINKS = 2**32 - 1
 Argument = str | int | tuple["Argument", ...] | Callable[[], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A value of a GPU, and the NVML calls that return it.
 
     Attributes:
@@ -154,6 +152,8 @@ LIVE = tuple(value.key for value in VALUES if value.live)
 #: What the energy counter needs.
 COUNTER = frozenset({"uuid", "energy_mj"})
 ALL = frozenset(value.key for value in VALUES)
+#: What a line of a status bar says of a GPU. All of these are `live`: one that tells none of them does not answer.
+ON_A_LINE = frozenset({"memory", "rates", "power_draw", "temperature"})
 EVERY = {value.key: value.every for value in VALUES}
 #: What a process in each of the lists does.
 KINDS: dict[str, Literal["compute", "graphics"]] = {"Compute": "compute", "Graphics": "graphics"}
