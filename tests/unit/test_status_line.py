@@ -127,8 +127,11 @@ def test_of_a_spec_that_names_no_run_the_directory_does(tmp_path: Path) -> None:
     places = Places.under(tmp_path)
     spec = run_view(tmp_path / "other", "qwen", State.FAILED).spec
     assert spec is not None
-    good = {**spec.to_json(), "name": "Qwen 3", "count_every": 4.0}
-    for at, wrong in enumerate(({}, {"name": 5}, {"created_at": "now"}, {"recipe_id": None}, {"count_every": "often"})):
+    good: dict[str, object] = {**spec.to_json(), "name": "Qwen 3", "count_every": 4.0}
+    odd: tuple[dict[str, object], ...] = (
+        {}, {"name": 5}, {"created_at": "now"}, {"recipe_id": None}, {"count_every": "often"},
+    )  # fmt: skip
+    for at, wrong in enumerate(odd):
         folder = places.runs / f"r{at}-20261127-100000-abcd"
         folder.mkdir(parents=True)
         (folder / "spec.json").write_text(json.dumps({**good, **wrong}))
