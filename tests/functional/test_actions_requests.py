@@ -349,6 +349,32 @@ async def test_a_filter_knows_what_the_sums_and_the_command_call_an_end(tmp_path
         assert lead(whole, stage.app.ink.glyphs) == (stage.app.ink.glyphs.passed, "ok"), "its client's own limit"
 
 
+async def test_a_filter_knows_times(tmp_path: Path) -> None:
+    def ended(studio: Studio) -> None:
+        rows = RequestRows(studio.db)
+        for number, (ago, seconds) in enumerate([(60, 5.0), (1000, 5.0), (900, 250.0)]):
+            rows.record(replace(BIG, id=f"id{number}", at=NOW - ago, total_seconds=seconds))
+        # More than are read where no time is asked for.
+        for number in range(210):
+            rows.record(replace(BIG, id=f"fill{number}", at=NOW - 50, total_seconds=1.0))
+
+    async with staged(tmp_path, place="requests", prepare=ended) as stage:
+        place = stage.app.current
+        assert isinstance(place, RequestsPlace)
+        await shows(stage, "NOW, THEN ENDED  200")
+        since, until = (time.strftime("%H:%M:%S", time.localtime(NOW - ago)) for ago in (1002, 990))
+        await stage.press("slash")
+        await fill_in(stage, f"{since}..{until}")
+        await stage.until(lambda: {line.key for line in place.table.shown} == {"id1", "id2"}, "those of that time")
+        await shows(stage, f"/ {since}..{until}")
+        await fill_in(stage, f"{since}..{until} laptop")
+        await shows(stage, "Nothing matches")
+        await fill_in(stage, "2020-01-01..2020-01-02")
+        await shows(stage, 'Nothing matches "2020-01-01..2020-01-02"')
+        await stage.press("escape")
+        await shows(stage, "NOW, THEN ENDED  200")
+
+
 async def test_a_stop_says_how_many_are_under_way_where_the_engine_counts_nothing(tmp_path: Path) -> None:
     def uncounted(folder: Path) -> Snapshot:
         one = snapshot(folder)

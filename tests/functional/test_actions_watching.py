@@ -15,6 +15,7 @@ from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.logs.view import LogView
+from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
 
 READY, FAILED = "qwen3-32b-1", "llama-3.3-70b-1"
 
@@ -63,11 +64,19 @@ class Slow:
             moment - 65, moment + 65, (moment - 700, moment - 100),
             ("KV 98% for 62 s: 21 were preempted.", "31 requests waited, the longest 14.2 s."),
             ("power 590 of 700 W a GPU",), (), "Make more room.", {"kv_cache_dtype": "fp8"}, "fp8 cache: more room",
+            "ci-bot", 2, {}, "ci-bot", 8,
         )  # fmt: skip
 
 
 def slowed(studio: Studio) -> None:
+    """Two requests of the slow time, of one key that may ask as it likes, one of another run, one of later."""
     studio.__dict__["why"] = Slow()
+    studio.keys.add("ci-bot")
+    rows = RequestRows(studio.db)
+    for name, ago, run in (("slow-1", 100, READY), ("slow-2", 130, READY), ("other", 120, FAILED), ("later", 1, READY)):
+        rows.record(
+            CompletedRequest(NOW - ago, "proxy", "stop", id=name, key_name="ci-bot", run_id=run, total_seconds=0.5)
+        )
 
 
 monitor = Scene("monitor", place="monitor", prepare=slowed)
@@ -162,6 +171,47 @@ async def _why_slow(stage: Staged) -> None:
     await stage.press("f")
     await shows(stage, "18416")
     await stage.press("escape")
+
+
+async def _explained(stage: Staged) -> None:
+    await cursor(stage, "#monitor-canvas", "run:qwen3-32b-1")
+    await stage.press("left", "left", "left", "left", "left", "w")
+    await shows(stage, "Why slow at 14:3")
+
+
+@monitor.scenario("monitor.open")
+async def _requests_of_the_slow_time(stage: Staged) -> None:
+    await _explained(stage)
+    await shows(stage, "enter the 2 requests")
+    await shows(stage, "enter its requests")  # the footer
+    await stage.press("enter")
+    await at(stage, "requests", "NOW, THEN ENDED  2 of ")
+    place = stage.app.current
+    assert isinstance(place, RequestsPlace)
+    await stage.until(lambda: {one.key for one in place.table.shown} == {"slow-1", "slow-2"}, "those of that time")
+    await shows(stage, f" {READY}")
+    await stage.press("escape")
+    await shows(stage, "NOW, THEN ENDED  4 ")
+    await stage.press("4")
+    await at(stage, "monitor", "Why slow at 14:3")
+    await stage.press("escape", "escape")
+
+
+@monitor.scenario("monitor.limit")
+async def _limit_the_key(stage: Staged) -> None:
+    await _explained(stage)
+    await shows(stage, "e limit ci-bot to 8 at once")
+    await stage.press("e")
+    for words in ("- max_concurrent", "no limit", "+ max_concurrent"):
+        await shows(stage, words)
+    await stage.press("escape")
+    assert stage.studio.keys.find("ci-bot").max_concurrent is None
+    await stage.press("e")
+    await shows(stage, "+ max_concurrent")
+    await stage.press("enter")
+    await told(stage, "ci-bot: at most 8 requests at once")
+    assert stage.studio.keys.find("ci-bot").max_concurrent == 8
+    await stage.press("escape", "escape")
 
 
 @monitor.scenario("monitor.pin")

@@ -28,7 +28,7 @@ from tests.functional import (
     test_run_page,
     test_starting,
 )
-from tests.functional.acting import cursor, ids_of
+from tests.functional.acting import cursor, ids_of, shows
 from tests.functional.benching import while_measuring, with_benchmarks
 from tests.functional.models import with_models
 from tests.functional.stage import Staged, bare, staged
@@ -269,8 +269,14 @@ async def on_the_set_up_of_a_benchmark(stage: Staged) -> None:
 
 #: By scope: where it is, what has its methods, and how each of its actions would be reached.
 async def on_a_failed_run_of_the_monitor(stage: Staged) -> None:
+    """And on one that was slow, with requests of one key."""
     await cursor(stage, "#monitor-canvas", "run:llama-3.3-70b-1")
     await stage.press("f", "p", "n")
+    test_actions_watching.slowed(stage.studio)
+    await cursor(stage, "#monitor-canvas", "run:qwen3-32b-1")
+    await stage.press("left", "w")
+    await shows(stage, "the 2 requests")
+    await stage.press("e", "escape", "escape")
 
 
 WALKS: dict[str, tuple[str, type, Callable[[Staged], Awaitable[None]]]] = {

@@ -170,6 +170,10 @@ async def test_a_running_engine_is_measured_asked_for_a_title_and_asked_directly
         _, title, _ = await call(ground, "POST", "/api/title", {"user": "How are you?", "assistant": "Well."})
         assert 0 < len(title["title"]) <= 60
         _, rows, _ = await call(ground, "GET", "/requests")
+        _, past, _ = await call(ground, "GET", "/requests?until=1h")
+        assert past["requests"] == []
+        _, near, _ = await call(ground, "GET", "/requests?since=1h")
+        assert near == rows
         assert [(one["source"], one["run_id"]) for one in rows["requests"]] == [("chat", run_id), ("bench", run_id)]
         # One run directly: its own paths, its own key, whatever the client sent.
         _, text, headers = await call(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.kit.moments import read_moment, read_range
+from vllm_studio_tui.kit.moments import read_moment, read_range, write_range
 
 NOW = time.mktime((2026, 11, 27, 14, 30, 0, 0, 0, -1))
 
@@ -19,6 +19,14 @@ NOW = time.mktime((2026, 11, 27, 14, 30, 0, 0, 0, -1))
 )
 def test_so_long_ago(text: str, before: float) -> None:
     assert read_moment(text, NOW) == NOW - before
+
+
+@pytest.mark.parametrize("ago", [5.5, 3600.25, 85_000, 86_390, 90_000, 20 * 86_400.0])
+def test_a_range_that_is_written_can_be_read_and_has_all_of_it(ago: float) -> None:
+    since, until = NOW - ago, NOW - ago + 4.75
+    found = read_range(write_range(since, until, NOW), NOW)
+    assert found is not None
+    assert since - 1 < found[0] <= since < until <= found[1] < until + 1
 
 
 def test_a_time_of_day_is_the_last_one() -> None:

@@ -188,6 +188,23 @@ def test_requests_are_found_by_key_model_and_page(db: Database, requests: Reques
     assert found(key="chat", model="qwen*") == "c"
 
 
+def test_requests_of_a_time_are_those_that_were_under_way_in_it(db: Database, requests: Requests) -> None:
+    ended(db, "a", at=AT + 10, total_seconds=10.0, run_id="one", key_name="chat")
+    ended(db, "b", at=AT + 30, total_seconds=25.0, run_id="one", source="chat")  # began before, ended after
+    ended(db, "c", at=AT + 21, total_seconds=0.5, run_id="two")
+    ended(db, "d", at=AT + 40, run_id="one", total_seconds=None)  # nobody knows how long it took
+
+    def found(**query: Any) -> str:
+        return "".join(one.id for one in requests.ended(RequestQuery(**query)))
+
+    assert found(since=AT + 11, until=AT + 20) == "b"
+    assert found(since=AT + 10, until=AT + 25) == "bca"
+    assert found(since=AT + 10, until=AT + 25, run_id="one") == "ba"
+    assert (found(since=AT + 31), found(until=AT + 4)) == ("d", "a")
+    asked = RequestRows(db).asked_by("one", AT + 10, AT + 25)
+    assert sorted((one.name, one.number, one.has_key) for one in asked) == [("chat", 1, False), ("chat", 1, True)]
+
+
 def test_a_tally_counts_ends(db: Database, requests: Requests) -> None:
     for number, finish in enumerate(["stop", "stop", "cancelled", "refused"]):
         ended(db, str(number), finish=finish, at=AT + number)
@@ -216,6 +233,23 @@ def document(*words: str) -> Any:
     done = run(*words, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
+
+
+def test_the_command_finds_requests_of_a_time(db: Database) -> None:
+    now = time.time()
+    ended(db, "old", at=now - 7200, total_seconds=60.0)
+    ended(db, "long", at=now - 60, total_seconds=4000.0)
+    ended(db, "new", at=now - 30, total_seconds=2.0)
+
+    def found(*words: str) -> list[str]:
+        return [one["id"] for one in document("requests", *words)["requests"]]
+
+    assert found("--since", "1h") == ["new", "long"]
+    assert found("--since", "3h", "--until", "1h") == ["long", "old"]
+    assert run("requests", "--since", "10s").stdout == "No request.\n"
+    for words in (("--since", "soon"), ("--since", "1h", "--until", "2h")):
+        assert isinstance(run("requests", *words).exception, UsageError)
+    assert isinstance(run("requests", "--run", "nobody").exception, NotFound)
 
 
 def test_a_key_is_printed_once_and_alone(db: Database) -> None:

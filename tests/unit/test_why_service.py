@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.engine_scenes import Engine
 from tests.process.house import House
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport
+from vllm_studio_tui.domain.requests import RequestQuery
 from vllm_studio_tui.domain.sample import Host, Tick
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.runs.find import find_run
@@ -77,6 +79,10 @@ def test_a_run_is_explained_from_its_samples_and_requests(run: RunView, tmp_path
         Timeline(lambda: history), lambda: Snapshot(last, (run,), (run,)), lambda name: run, lambda: db
     )
     why = service.slow(run.run_id)
+    assert why is not None
+    listed = rows.ended(RequestQuery(run_id=run.run_id, since=math.floor(why.since), until=math.ceil(why.until)))
+    assert len(listed) == why.requests == 12  # what it counts is what the list shows of that time
+    assert (why.key, why.key_limit) == ("ci-bot", 6)
     db.close()
     assert why is not None
     assert why.rule == "queue", (why.title, why.sentences)

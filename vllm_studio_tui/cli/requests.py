@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import typer
 
 from vllm_studio_tui.cli.opening import open_studio
 from vllm_studio_tui.cli.output import emit, note, say, table
+from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.requests import LiveRequest, RequestQuery, find_live, request_document
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.moments import FORMS, read_moment
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.requests import LiveRequests
@@ -31,17 +34,25 @@ def register(app: typer.Typer) -> None:
         limit: int = typer.Option(50, "--limit", "-n", min=1, max=MOST, help="At most so many."),
         key: str | None = typer.Option(None, "--key", metavar="NAME", help="Of this key; or chat, bench. A glob."),
         model: str | None = typer.Option(None, "--model", metavar="NAME", help="For this model or recipe. A glob."),
+        run: str | None = typer.Option(None, "--run", metavar="RUN", help="That this run answered."),
+        since: str | None = typer.Option(
+            None, "--since", metavar="TIME", help="Under way after: 30m, 2h, 3d ago, 14:20, or an ISO time."
+        ),
+        until: str | None = typer.Option(None, "--until", metavar="TIME", help="Under way before, as --since."),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Requests, the latest first; with --live those under way, the oldest first."""
         if context.invoked_subcommand is not None:
             return
+        first, last = between(since, until)
         with open_studio() as studio:
+            run_id = None if run is None else studio.runs.find(run).run_id
+            query = RequestQuery(limit, key, model, None, run_id, first, last)
             if live:
                 now = studio.requests.live()
-                chosen = [one for one in now.requests if _wanted(one, key, model)][:limit]
+                chosen = [one for one in now.requests if _wanted(one, query)][:limit]
             else:
-                ended = studio.requests.ended(RequestQuery(limit, key, model))
+                ended = studio.requests.ended(query)
         if live:
             if now.error is not None:
                 note(f"warning: {now.error.title}")
@@ -52,7 +63,8 @@ def register(app: typer.Typer) -> None:
         elif as_json:
             emit({"requests": [request_document(one) for one in ended]})
         elif not ended:
-            say("No request." if key or model else "No request yet. Let programs ask: vllm-studio serve")
+            asked = query != RequestQuery(limit)
+            say("No request." if asked else "No request yet. Let programs ask: vllm-studio serve")
         else:
             _show_ended(ended)
 
@@ -71,12 +83,34 @@ def register(app: typer.Typer) -> None:
             say(f"cancelled {one.id}, the request of {one.key or one.source} for {one.asked_for or DASH}")
 
 
-def _wanted(one: LiveRequest, key: str | None, model: str | None) -> bool:
+def between(since: str | None, until: str | None) -> tuple[float | None, float | None]:
+    """Return the moments of `--since` and `--until`; None for one that is not given.
+
+    Raises:
+        UsageError: One is no moment, or they do not go forward.
+    """
+    now = time.time()
+    found = [None if text is None else read_moment(text, now) for text in (since, until)]
+    for text, at in zip((since, until), found, strict=True):
+        if text is not None and at is None:
+            raise UsageError(f"{text[:60]} is no moment", advice=FORMS)
+    first, last = found
+    if first is not None and last is not None and not first < last:
+        raise UsageError("--since is not before --until", advice=FORMS)
+    return first, last
+
+
+def _wanted(one: LiveRequest, query: RequestQuery) -> bool:
     from fnmatch import fnmatchcase
 
-    if key is not None and not fnmatchcase(one.key or one.source, key):
+    if query.key is not None and not fnmatchcase(one.key or one.source, query.key):
         return False
-    return model is None or any(name and fnmatchcase(name, model) for name in (one.model, one.recipe))
+    if query.until is not None and one.at > query.until:
+        return False  # it came later; where it only had to be under way after a moment, it still is
+    if query.run_id is not None and one.run_id != query.run_id:
+        return False
+    names = [name for name in (one.model, one.recipe) if name]
+    return query.model is None or any(fnmatchcase(name, query.model) for name in names)
 
 
 def _show_live(now: LiveRequests, chosen: list[LiveRequest]) -> None:

@@ -179,12 +179,24 @@ class RequestQuery:
         key: A pattern of names of keys; of requests without one, of who asked (chat, bench, probe).
         model: A pattern of models as they were asked for, as they are called by engines, or of recipes.
         before: Only those that ended before this moment and id, to go on from where a page ended.
+        run_id: Only those that this run answered.
+        since, until: Only those that were under way at a moment between these two: they ended after the first, and
+            came before the second.
     """
 
     limit: int = 100
     key: str | None = None
     model: str | None = None
     before: tuple[float, str] | None = None
+    run_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+def came(request: CompletedRequest) -> float:
+    """Return when a request that has ended came, in seconds since the epoch; its end where it is not known how long
+    it took."""
+    return request.at - (request.total_seconds or 0.0)
 
 
 def request_document(request: CompletedRequest) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Why:
         asked: Who asked most in that time, as the name of a key, of requests that are on record; empty: not known.
         requests: How many requests of that time are on record.
         figures: All that was compared, by name.
+        key: The name of the key whose requests are the cause; empty: none is.
+        key_limit: How many of its requests at once would leave room for others.
     """
 
     rule: str
@@ -65,6 +67,8 @@ class Why:
     asked: str = ""
     requests: int = 0
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    key: str = ""
+    key_limit: int | None = None
 
     @property
     def lasted(self) -> float:
@@ -91,5 +95,6 @@ class Why:
             "change_words": self.change_words,
             "asked": self.asked,
             "requests": self.requests,
+            "limit": {"key": self.key, "max_concurrent": self.key_limit} if self.key else None,
             "figures": {name: one.to_json() for name, one in self.figures.items()},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -39,6 +40,15 @@ def read_moment(text: str, now: float) -> float | None:
     except (OverflowError, OSError):
         return None
     return moment if moment is not None and 0 < moment < 1e11 else None
+
+
+def write_range(since: float, until: float, now: float) -> str:
+    """Return a range of whole seconds as `read_range` reads it, which has all of it: the clock alone where that is
+    enough."""
+    first, last = math.floor(since), math.ceil(until)
+    near = now - 86_000 < first and last <= now
+    form = "%H:%M:%S" if near else "%Y-%m-%dT%H:%M:%S"
+    return "..".join(time.strftime(form, time.localtime(one)) for one in (first, last))
 
 
 def read_after(text: str, since: float, until: float) -> float | None:

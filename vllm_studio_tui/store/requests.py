@@ -30,6 +30,11 @@ _PUT = (
     f" WHERE requests.finish = 'streaming' OR requests.error = '{PROGRAM_ENDED}'"
 )
 
+#: Under way at a moment after the first one and before the second. No request takes longer than a day, so that those
+#: which ended long after need not be looked at.
+_SINCE = "at >= ?"
+_UNTIL = "at <= ? + 86400 AND at - COALESCE(total_seconds, 0) <= ?"
+
 
 @dataclass(frozen=True, slots=True)
 class AskedBy:
@@ -37,6 +42,7 @@ class AskedBy:
 
     Attributes:
         longest: Seconds that the one waited which waited longest; None where none is known.
+        has_key: It is the name of a key, and not of a source.
     """
 
     name: str
@@ -44,6 +50,7 @@ class AskedBy:
     prompt_tokens: int = 0
     prompts_known: int = 0
     longest: float | None = None
+    has_key: bool = False
 
 
 class RequestRows:
@@ -116,12 +123,16 @@ class RequestRows:
         return str(values["id"])
 
     def asked_by(self, run_id: str, since: float, until: float) -> list[AskedBy]:
-        """Return who asked a run in a time, by key or source, the busiest first. A request counts when it ended."""
+        """Return who asked a run in a time, by key or source, the busiest first.
+
+        A request counts that was under way at some moment of it, and has ended by now, as in `ended`.
+        """
         found = self._db.rows(
-            """SELECT COALESCE(key_name, source) AS name, COUNT(*) AS number, SUM(prompt_tokens) AS prompt,
-            COUNT(prompt_tokens) AS known, MAX(queued_seconds) AS longest FROM requests
-            WHERE +run_id = ? AND at >= ? AND at <= ? AND finish != 'streaming' GROUP BY 1 ORDER BY number DESC""",
-            (run_id, since, until),
+            f"""SELECT COALESCE(key_name, source) AS name, key_name IS NOT NULL AS has_key, COUNT(*) AS number,
+            SUM(prompt_tokens) AS prompt, COUNT(prompt_tokens) AS known, MAX(queued_seconds) AS longest FROM requests
+            WHERE +run_id = ? AND {_SINCE} AND {_UNTIL} AND finish != 'streaming' GROUP BY 1, 2
+            ORDER BY number DESC""",  # noqa: S608
+            (run_id, since, until, until),
         )
         return [
             AskedBy(
@@ -130,6 +141,7 @@ class RequestRows:
                 integer(row["prompt"]) or 0,
                 integer(row["known"]) or 0,
                 number(row["longest"]),
+                bool(row["has_key"]),
             )
             for row in found
         ]
@@ -153,6 +165,15 @@ class RequestRows:
         if query.before is not None:
             where.append("(at, id) < (?, ?)")
             values += [query.before[0], storable(query.before[1])]
+        if query.run_id is not None:
+            where.append("+run_id = ?")
+            values.append(storable(query.run_id))
+        if query.since is not None:
+            where.append(_SINCE)
+            values.append(query.since)
+        if query.until is not None:
+            where.append(_UNTIL)
+            values += [query.until] * 2
         found = self._db.rows(
             f"SELECT * FROM requests WHERE {' AND '.join(where)} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608
             (*values, query.limit),

@@ -13,6 +13,7 @@ from vllm_studio_tui.domain.requests import RequestQuery, request_document
 from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.answers import body_of, document, text_field, whole_number
 from vllm_studio_tui.http.route import Call, Route
+from vllm_studio_tui.kit.moments import FORMS, read_moment
 
 _LIMITS = ("requests_per_minute", "max_concurrent", "tokens_per_day")
 _FIELDS = ("name", "scopes", "models", *_LIMITS, "expires_in", "may_launch", "loading")
@@ -88,10 +89,21 @@ def _texts(data: dict[str, Any], name: str) -> list[str]:
     return value
 
 
+def _moment(text: str | None) -> float | None:
+    at = None if text is None else read_moment(text, time.time())
+    if text is not None and at is None:
+        raise UsageError(f"{text[:60]} is no moment", advice=FORMS)
+    return at
+
+
 async def _requests(call: Call) -> web.StreamResponse:
     limit = whole_number(call, "limit", 100, 1, MOST_REQUESTS)
-    query = RequestQuery(limit, call.request.query.get("key"), call.request.query.get("model"))
-    if any(len(one or "") > 200 for one in (query.key, query.model)):
+    given = call.request.query
+    query = RequestQuery(
+        limit, given.get("key"), given.get("model"), None, given.get("run"),
+        _moment(given.get("since")), _moment(given.get("until")),
+    )  # fmt: skip
+    if any(len(one or "") > 200 for one in (query.key, query.model, query.run_id)):
         raise UsageError("a pattern has at most 200 characters")
     ended = await call.context.read(call.context.studio.requests.ended, query)
     return document({"requests": [request_document(one) for one in ended]})
@@ -118,6 +130,11 @@ ROUTES = (
     Route("DELETE", "/keys/{id}", _delete, Scope.ADMIN, "Delete a key", "Keys"),
     Route(
         "GET", "/requests", _requests, Scope.READ, "Requests that have ended, the latest first", "Requests",
-        query={"limit": "At most so many (100).", "key": "Of this key; a glob.", "model": "For this model; a glob."},
+        query={
+            "limit": "At most so many (100).", "key": "Of this key; a glob.", "model": "For this model; a glob.",
+            "run": "That the run of this id answered.",
+            "since": "Under way after this moment: ISO 8601, or `30m`, `2h` ago.",
+            "until": "Under way before this moment.",
+        },
     ),
 )  # fmt: skip

@@ -163,6 +163,11 @@ class Proposal:
     reason: str = ""
 
     @property
+    def name(self) -> str:
+        """Return the recipe's id, as it would be."""
+        return self.after.id
+
+    @property
     def change(self) -> Change:
         """Return what differs."""
         return compare(self.before, self.after)

@@ -71,7 +71,7 @@ RULES: tuple[Rule, ...] = (
     _rule("L", "its log", "log", "run, recipe"),
     _rule("f", "show the fix, as a diff", "fix", "failed run"),
     _rule("w", "why, in sentences with numbers", "why", "failed, slow or waiting run, host"),
-    _rule("e", "edit it", "edit rename edit-arguments", "recipe, question, host, call", "f9"),
+    _rule("e", "edit it", "edit rename edit-arguments limit", "recipe, question, host, call, key", "f9"),
     _rule("E", "edit it in $EDITOR", "yaml editor", "recipe, log, message, what is typed", "f9"),
     _rule("n", "new", "new", "run, recipe, chat, host, set-up", "ctrl+n"),
     _rule("d delete", "take it away; says what that costs, `u` brings it back", "delete dismiss deny",

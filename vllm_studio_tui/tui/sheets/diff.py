@@ -1,10 +1,10 @@
-"""The sheet that shows what would change in a recipe, before it does."""
+"""The sheet that shows what would change in a recipe, or in a key, before it does."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,10 +18,23 @@ from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 if TYPE_CHECKING:
-    from vllm_studio_tui.services.recipes.changes import Proposal
+    from vllm_studio_tui.services.recipes.changes import Change
 
 #: Rows of a window in which the name of the recipe still has one.
 LEAST_WITH_HEAD = 4
+
+
+class Proposed(Protocol):
+    """A change that nobody has agreed to yet: whose it is, what it does, what differs and what follows."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def change(self) -> Change: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 class DiffSheet(Sheet):
@@ -44,13 +57,13 @@ class DiffSheet(Sheet):
 
     def __init__(
         self,
-        proposals: Sequence[Proposal],
+        proposals: Sequence[Proposed],
         *,
         number: int | None = None,
         verb: str = "save",
         edit: str = "edit first",
         keep: str = "leave it",
-        look: Callable[[Proposal], Awaitable[Sequence[str]]] | None = None,
+        look: Callable[[Any], Awaitable[Sequence[str]]] | None = None,
     ) -> None:
         super().__init__()
         self._proposals = tuple(proposals)
@@ -93,7 +106,7 @@ class DiffSheet(Sheet):
         return {Size.LINE: 0, Size.STRIP: 0, Size.COMPACT: 1}.get(self.room, 3)
 
     @property
-    def _now(self) -> Proposal:
+    def _now(self) -> Proposed:
         return self._proposals[self._at]
 
     # --- painting ---------------------------------------------------------------------------------------
@@ -107,7 +120,7 @@ class DiffSheet(Sheet):
             row.link(start, start + 2, "turn:-1")
             row.link(end - 2, end, "turn:1")
             end = start - 2
-        x = row.put(edge, one.after.id, "fg bold", max(4, end - edge)) + 3
+        x = row.put(edge, one.name, "fg bold", max(4, end - edge)) + 3
         words = f"revision {self._number} -> {self._number + 1}" if self._number is not None else ""
         if words and x + len(words) <= end:
             row.put(x, words, "dim")
@@ -189,7 +202,7 @@ class DiffSheet(Sheet):
                 deferred(self._look_at, self._at, self._look), group="follows", exclusive=True, exit_on_error=False
             )
 
-    async def _look_at(self, at: int, look: Callable[[Proposal], Awaitable[Sequence[str]]]) -> None:
+    async def _look_at(self, at: int, look: Callable[[Any], Awaitable[Sequence[str]]]) -> None:
         self._found[at] = tuple(await look(self._proposals[at]))
         if still_there(self):
             self.fit()

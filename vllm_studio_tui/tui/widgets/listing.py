@@ -39,6 +39,7 @@ class Listing(Container):
         beside: The width of the details beside the table, and the width from which on they stand there.
         below: The height of the details below the table, and the height from which on they stand there.
         known: Waits until the details are worked out; None: they always are.
+        hint: What may be typed into the filter line, besides words.
     """
 
     DEFAULT_CSS = """
@@ -57,10 +58,12 @@ class Listing(Container):
         beside: tuple[int, int] = (58, 150),
         below: tuple[int, int] = (8, 20),
         known: Callable[[], Awaitable[Any]] | None = None,
+        hint: str = "",
         id: str | None = None,  # noqa: A002, RUF100
     ) -> None:
         super().__init__(id=id)
         self._known = known
+        self._hint = hint
         self.table = table
         table.ask_filter = self.ask_filter
         table.show_info = self.show_detail if detail is not None else None
@@ -75,7 +78,7 @@ class Listing(Container):
             yield self.table
             if self._detail is not None:
                 yield Canvas(self._paint_detail, self.table.get_ink, plane=self.table.plane, classes="listing-detail")
-        yield Input(placeholder="filter: enter keeps, esc lifts", select_on_focus=False)
+        yield Input(placeholder=f"filter{self._hint}: enter keeps, esc lifts", select_on_focus=False)
 
     # --- details ----------------------------------------------------------------------------------------
 
@@ -159,6 +162,13 @@ class Listing(Container):
         self._line.display = True
         self._line.focus()
 
+    def filter_by(self, text: str) -> None:
+        """Filter as if this had been typed."""
+        with self.prevent(Input.Changed):
+            self._line.value = text
+        self._line.display = False
+        self.table.set_filter(text)
+
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
@@ -185,11 +195,8 @@ class Listing(Container):
     def escape(self) -> bool:
         """Lift the filter, else the marks; False where there is neither."""
         if self._line.display or self.table.filter:
-            with self.prevent(Input.Changed):
-                self._line.value = ""
-            self._line.display = False
             self.table.focus()
-            self.table.set_filter("")
+            self.filter_by("")
             return True
         if self.table.marks:
             self.table.clear_marks()

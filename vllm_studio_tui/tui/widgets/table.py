@@ -112,9 +112,9 @@ class Table(ListCanvas, Generic[T]):
     def _arrange(self) -> None:
         """Filter and order the items, keep the cursor on its key, and draw."""
         items = self._items or []
-        words = self.filter.lower().split()
-        if words:
-            items = [item for item in items if all(word in self._words_of(item).lower() for word in words)]
+        if self.filter:
+            has = self.test_of(self.filter)
+            items = [item for item in items if has(item)]
         if self._rank is not None:
             items = sorted(items, key=self._rank)
         column = next((column for column in self.columns if column.name == self.ordered), None)
@@ -142,6 +142,11 @@ class Table(ListCanvas, Generic[T]):
             self._set_key(keys[min(was, len(keys) - 1)] if keys else None)
             self.show_cursor()
         self.repaint()
+
+    def test_of(self, text: str) -> Callable[[T], bool]:
+        """Return what says of an item whether a filter leaves it: it has all of its words."""
+        words = text.lower().split()
+        return lambda item: all(word in self._words_of(item).lower() for word in words)
 
     def item(self, key: str | None) -> T | None:
         """Return the item of a key, if it is shown."""
@@ -183,7 +188,7 @@ class Table(ListCanvas, Generic[T]):
         self._room = max(1, height - self.header - (2 if total is not None else 0))
         if self._items is None:
             return rows
-        if not self._items:
+        if not self._items and not self.filter:
             return rows + ([Row(), *self._nothing(x, width)] if self._nothing is not None else [])
         start = x + 2 if self._lead is not None else x
         natural = self._natural if total is None else _wider(self._natural, natural_widths(self.columns, [total]))
@@ -310,7 +315,7 @@ class Table(ListCanvas, Generic[T]):
         if action == "reverse":
             return bool(self._shown) and bool(self.ordered)
         if action == "filter":
-            return self.ask_filter is not None and bool(self._items)
+            return self.ask_filter is not None and bool(self._items or self.filter)
         if action == "info":
             return self.show_info is not None and self.key is not None
         return super().check_action(action, parameters)

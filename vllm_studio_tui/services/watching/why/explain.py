@@ -46,7 +46,22 @@ def explain(
         seen.asked.busiest if seen.asked.busiest_share >= 0.5 else "",
         seen.asked.number,
         seen.figures(),
+        *_limit(seen, best.rule),
     )
+
+
+#: Rules of which the cause is that much is asked.
+ASKED = frozenset({"queue", "kv-preempt", "kv-full", "prefill-first", "more-users"})
+#: Of how many requests one key has to have asked most for it to be the cause.
+LEAST_ASKED = 4
+
+
+def _limit(seen: Values, rule: str) -> tuple[str, int | None]:
+    """Return the key that asks most, where that is the cause, and how many at once would leave half for others."""
+    asked, room = seen.asked, seen.facts.seats or seen.most("running")
+    if rule not in ASKED or not asked.by_key or asked.busiest_share < 0.5 or asked.number < LEAST_ASKED or not room:
+        return "", None
+    return asked.busiest, max(1, int(room / 2))
 
 
 #: Rules that hold an engine back all the time, so that nothing was quicker before.

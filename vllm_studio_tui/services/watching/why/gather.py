@@ -150,6 +150,7 @@ def asked_for(rows: Iterable[AskedBy]) -> AskedFor:
         max(waits, default=None),
         busiest.name,
         busiest.number / number,
+        busiest.has_key,
     )
 
 

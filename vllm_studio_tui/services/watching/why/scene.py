@@ -65,13 +65,14 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True)
 class AskedFor:
-    """Requests on record in a time. `longest` is in seconds; shares 0-1."""
+    """Requests on record in a time. `longest` is in seconds; shares 0-1; `by_key`: the busiest is a key."""
 
     number: int = 0
     prompt: float | None = None
     longest: float | None = None
     busiest: str = ""
     busiest_share: float = 0.0
+    by_key: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -60,7 +61,8 @@ class WhyService:
         facts = facts_of(run, gpus, snapshot, present=now - moment <= PRESENT)
         scene = scene_at(self._timeline.over, run, gpus, moment, now, facts)
         held, before = scene.episode or scene.now, scene.before
-        asked = self._asked(run, scene.time(held.start), scene.time(held.stop))
+        # Of whole seconds, as the list of requests is asked for the same ones.
+        asked = self._asked(run, math.floor(scene.time(held.start)), math.ceil(scene.time(held.stop)))
         usual = self._asked(run, scene.time(before[0]), scene.time(before[-1] + 1)) if before else AskedFor()
         return explain(scene, run.run_id, run.name, asked=asked, asked_before=usual)
 

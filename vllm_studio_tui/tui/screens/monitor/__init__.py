@@ -15,7 +15,8 @@ SCREEN = Screen(
             "monitor.open",
             "enter",
             "open",
-            "Open the run, also that of a process; details of a process of somebody else",
+            "Open the run, also that of a process; details of a process of somebody else; while it is told why a "
+            "run was slow, its requests of that time",
             palette=False,
         ),
         Action(
@@ -32,6 +33,13 @@ SCREEN = Screen(
         Action("monitor.why", "w", "why", "Why the run was slow at the moment, in sentences with numbers"),
         Action(
             "monitor.fix", "f", "fix", "Show what would help as a diff: of a slow run, of a failed one", writes=True
+        ),
+        Action(
+            "monitor.limit",
+            "e",
+            "",
+            "Limit the key whose requests made it slow, after showing what changes",
+            writes=True,
         ),
         Action("monitor.pin", "p", "", "Pin the moment with a note, or take its pin away", writes=True),
         Action(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -20,29 +19,24 @@ from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
-from vllm_studio_tui.tui.place import Place
 from vllm_studio_tui.tui.screens.monitor.alert_rows import alert_rows
+from vllm_studio_tui.tui.screens.monitor.axis_keys import ON_THE_AXIS, AxisKeys
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
-from vllm_studio_tui.tui.screens.monitor.lanes import Happening
 from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.screens.monitor.picture import Charts, Picture
 from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
 from vllm_studio_tui.tui.screens.monitor.processes_rows import PROCESS, Line
-from vllm_studio_tui.tui.screens.monitor.story import Story, stops
-from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
-from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change
+from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change, show_requests
 from vllm_studio_tui.tui.screens.monitor.why_rows import in_words, why_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
-#: What is done on the time axis.
-ON_THE_AXIS = frozenset({"earlier", "later", "zoom-in", "zoom-out", "mark", "pin", "previous-stop", "next-stop"})
 #: What is below the engines and GPUs; the last one only where a package brings a panel.
 CHARTS, PROCESSES, PANELS = "charts", "processes", "panels"
 #: Seconds between two looks at the processes while they stand below the charts.
 BESIDE_CHARTS = 2.0
 
 
-class Monitor(Place):
+class Monitor(AxisKeys):
     """The monitor screen."""
 
     class PanelsChanged(Message):
@@ -53,8 +47,6 @@ class Monitor(Place):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._time = TimeView()
-        self._events: list[Happening] = []
         self._charts = Charts()
         self._view = CHARTS
         #: Rows of the engines and GPUs, where the processes have the rest.
@@ -70,10 +62,6 @@ class Monitor(Place):
     @cached_property
     def _data(self) -> LaneData:
         return LaneData(self.shell, self.update_place)
-
-    @cached_property
-    def _story(self) -> Story:
-        return Story(self.shell, self.update_place)
 
     @cached_property
     def _why(self) -> WhyBox:
@@ -173,9 +161,14 @@ class Monitor(Place):
         if self._why.open:
             box, now = self._why, snapshot.now
             box.ask(box.run_id, box.name, self._time.cursor, now)  # the box follows the moment
-            keys = box.keys(lambda name: keys_text(self.shell.keys_of(f"monitor.{name}"), 1))
+            keys = box.keys(self._key_of)
             picture.box = why_rows(in_words(box.why, glyphs), box.name, box.at, now, width, size, keys)
             picture.before = box.before
+
+    def _key_of(self, name: str) -> str:
+        """Return the key of an action as it is drawn; empty where it cannot be done here."""
+        writes = actions.BY_ID[f"monitor.{name}"].writes
+        return "" if writes and self.shell.read_only else keys_text(self.shell.keys_of(f"monitor.{name}"), 1)
 
     # --- actions ----------------------------------------------------------------------------------------
 
@@ -189,11 +182,20 @@ class Monitor(Place):
         if name == "why":
             shown = self._view != PROCESSES and self.size_class > Size.STRIP
             return shown and self._asked_about() is not None
-        return name != "open" or self._chosen_run() is not None or self._chosen_process() is not None
+        if name == "limit":
+            return self._told and bool(self._why.why and self._why.why.key)
+        return name != "open" or self._told or self._chosen_run() is not None or self._chosen_process() is not None
+
+    @property
+    def _told(self) -> bool:
+        """Whether it is told why a run was slow, and there are requests that made it so."""
+        return self._view == CHARTS and self._why.has_requests
 
     def labelled(self, action: Action) -> Action:
         if action.id == "monitor.view":
             return replace(action, label=self._next_view)
+        if action.id == "monitor.open" and self._told:
+            return replace(action, label="its requests")
         if action.id == "monitor.open":
             return replace(action, label="open run" if self._chosen_run() is not None else "details")
         return super().labelled(action)
@@ -232,7 +234,9 @@ class Monitor(Place):
         return "close" if self._why.open else "now" if self._time.touched else ""
 
     def action_open(self) -> None:
-        if (run_id := self._chosen_run()) is not None:
+        if self._told and self.snapshot is not None:
+            self.shell.spawn(show_requests(self.shell, self._why.requests(self.snapshot.now)))
+        elif (run_id := self._chosen_run()) is not None:
             self.shell.open_run(run_id)
         elif (process := self._chosen_process()) is not None:
             self._processes.show_details(process)
@@ -251,30 +255,6 @@ class Monitor(Place):
             self._again()
             return True
         return False
-
-    def _again(self) -> None:
-        self.update_place()
-        self.shell.update_frame()
-
-    def action_earlier(self) -> None:
-        self._time.move(-1)
-        self._again()
-
-    def action_later(self) -> None:
-        self._time.move(1)
-        self._again()
-
-    def action_zoom_in(self) -> None:
-        self._time.zoom(-1)
-        self._again()
-
-    def action_zoom_out(self) -> None:
-        self._time.zoom(1)
-        self._again()
-
-    def action_mark(self) -> None:
-        self._time.mark()
-        self._again()
 
     def _asked_about(self) -> RunView | None:
         """Return the run that `why` is for: that under the cursor, else the first; at a moment one that answers."""
@@ -315,21 +295,11 @@ class Monitor(Place):
 
             self.shell.spawn(fix(self.shell, run))
 
-    def action_pin(self) -> None:
-        """Pin the moment that is looked at, or the present; take a pin away."""
-        axis = self._time.drawn
-        if axis is None:
-            return
-        at = self._time.cursor if self._time.cursor is not None else axis.now
+    def action_limit(self) -> None:
+        if (why := self._why.why) is not None and why.key:
+            from vllm_studio_tui.tui.flows.limiting import limit_key
 
-        async def work() -> None:
-            from vllm_studio_tui.tui.screens.monitor.flows import pin
-
-            if await pin(self.shell, at, self._story.pin_at(axis, at)):
-                self._story.again()
-                self.update_place()
-
-        self.shell.spawn(work())
+            self.shell.spawn(limit_key(self.shell, why.key, why.key_limit or 1))
 
     def action_new(self) -> None:
         async def work() -> None:
@@ -340,25 +310,6 @@ class Monitor(Place):
                 self.update_place()
 
         self.shell.spawn(work())
-
-    def action_previous_stop(self) -> None:
-        self._to_stop(-1)
-
-    def action_next_stop(self) -> None:
-        self._to_stop(1)
-
-    def _to_stop(self, step: int) -> None:
-        """Look at the moment of the event before or after the one that is looked at."""
-        at = self._time.cursor if self._time.cursor is not None else time.time()
-        there = [one for one in stops(self._events) if (one < at - 0.5 if step < 0 else one > at + 0.5)]
-        if there:
-            self._time.go(max(there) if step < 0 else min(there))
-            self._again()
-        elif step > 0 and self._time.touched:
-            self._time.to_now()
-            self._again()
-        else:
-            self.shell.tell("No event before this one is known." if step < 0 else "No event is later.")
 
     def action_view(self) -> None:
         self._choose(self._next_view)

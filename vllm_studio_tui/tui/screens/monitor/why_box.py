@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.moments import write_range
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.why import Why
@@ -33,6 +34,7 @@ class WhyBox:
         self.run_id = ""
         self.name = ""
         self.at = 0.0
+        self._present = False
         self.why: Why | None = None
         self._asked: tuple[str, float] | None = None
 
@@ -52,7 +54,7 @@ class WhyBox:
         moment = now if at is None else at
         if run_id != self.run_id:
             self.why = None
-        self.run_id, self.name = run_id, name
+        self.run_id, self.name, self._present = run_id, name, at is None
         last = self._asked
         near = AGAIN if at is None else 0.5
         if last is not None and last[0] == run_id and abs(last[1] - moment) < near:
@@ -88,7 +90,33 @@ class WhyBox:
         if why.changes:
             words = why.change_words or ", ".join(why.changes)
             offered.append((key_of("fix"), words, "(shows the change)"))
+        if self.has_requests:
+            offered.append((key_of("open"), f"the {some_requests(why.requests)}" if why.requests else "requests", ""))
+        if why.key:
+            offered.append((key_of("limit"), f"limit {why.key} to {why.key_limit} at once", "(shows the change)"))
+        offered.append((key_of("pin"), "pin this moment", ""))
         return [one for one in offered if one[0]]
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether there are requests of that time: on record, or perhaps under way."""
+        why = self.why
+        return why is not None and self.open and (why.requests > 0 or (why.slow and self._present))
+
+    def requests(self, now: float) -> str:
+        """Return the filter of the requests screen for the run and the time that are explained."""
+        why = self.why
+        return f"{write_range(why.since, why.until, now)} {why.run_id}" if why is not None else ""
+
+
+def some_requests(number: int) -> str:
+    return f"{number} request" if number == 1 else f"{number} requests"
+
+
+async def show_requests(shell: Shell, filter_: str) -> None:
+    """Open the requests screen on those that a filter leaves. From within `spawn`."""
+    place: Any = await shell.show_place("requests")
+    place.show_asked(filter_)
 
 
 async def show_change(shell: Shell, why: Why, recipe_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vllm_studio_tui.domain.requests import LiveRequest
+from vllm_studio_tui.domain.requests import LiveRequest, came
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.serving import Phase
 from vllm_studio_tui.domain.usage import CUT, WHOLE, CompletedRequest
@@ -107,7 +107,15 @@ class Line:
 
     def words(self) -> str:
         """Return what a filter looks through."""
-        return f"{self.key} {self.who} {self.model or ''} {self.endpoint} {self.state()} {self._called()}"
+        words = f"{self.key} {self.who} {self.model or ''} {self.endpoint} {self.state()} {self._called()}"
+        return f"{words} {self.run_id or ''}"
+
+    def within(self, since: float, until: float) -> bool:
+        """Return whether it was under way at a moment between these two."""
+        if self.live is not None:
+            return self.live.at <= until
+        assert self.ended is not None
+        return self.ended.at >= since and came(self.ended) <= until
 
     def _called(self) -> str:
         """Return what its state is called in the sums above, and its end in the CLI."""

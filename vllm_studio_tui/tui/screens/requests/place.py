@@ -23,6 +23,7 @@ from vllm_studio_tui.tui.screens.requests import key_lines
 from vllm_studio_tui.tui.screens.requests import rows as paint
 from vllm_studio_tui.tui.screens.requests.key_lines import KeyLine
 from vllm_studio_tui.tui.screens.requests.lines import Line, columns_of, lead, rank
+from vllm_studio_tui.tui.screens.requests.log_table import LogTable
 from vllm_studio_tui.tui.widgets.canvas import Canvas
 from vllm_studio_tui.tui.widgets.listing import Listing, Shape
 from vllm_studio_tui.tui.widgets.table import Table
@@ -62,7 +63,7 @@ class RequestsPlace(Place):
 
     def compose(self) -> ComposeResult:
         yield Listing(
-            Table(
+            LogTable(
                 lambda: columns_of(self.ink.glyphs, self._now, self.size_class),
                 self.get_ink,
                 lambda: self.size_class,
@@ -79,6 +80,7 @@ class RequestsPlace(Place):
             detail=self._paint_detail,
             beside=(46, 150),
             below=(9, 34),
+            hint=": words, or a time such as 14:10..14:20",
             id="requests-listing",
         )
         yield Listing(
@@ -98,11 +100,12 @@ class RequestsPlace(Place):
         )
 
     def on_mount(self) -> None:
+        self.table.asked_anew = lambda: self._look(everything=True)
         self.query_one("#keys-listing").display = False
 
     @property
-    def table(self) -> Table[Line]:
-        return self.query_one("#requests-table", Table)
+    def table(self) -> LogTable:
+        return self.query_one("#requests-table", LogTable)
 
     @property
     def keys_table(self) -> Table[KeyLine]:
@@ -152,7 +155,7 @@ class RequestsPlace(Place):
                 whole = time.monotonic() - self._looked >= EVERY
                 if whole:
                     self._looked = time.monotonic()
-                await self.shell.in_thread(partial(self._find, self._view, whole))
+                await self.shell.in_thread(partial(self._find, self._query, whole))
                 if not self._again:
                     break
         finally:
@@ -160,7 +163,14 @@ class RequestsPlace(Place):
         if self.display:
             self._show()
 
-    def _find(self, view: str, whole: bool) -> None:
+    @property
+    def _query(self) -> RequestQuery:
+        """Which of those that have ended are read."""
+        between = self.table.between()
+        since, until = between if between is not None else (None, None)
+        return RequestQuery(PAST if self._view == "past" or between is not None else LATEST, since=since, until=until)
+
+    def _find(self, query: RequestQuery, whole: bool) -> None:
         """Find out what is shown. Blocking."""
         now = time.time()
         requests = self.studio.requests
@@ -172,7 +182,7 @@ class RequestsPlace(Place):
             gone = {one.id for one in self._facts.live.requests} - here
             self._awaited |= dict.fromkeys(gone, time.monotonic() + PATIENCE)
             if whole or self._awaited:
-                self._ended = requests.ended(RequestQuery(PAST if view == "past" else LATEST))
+                self._ended = requests.ended(query)
                 ended = {one.id for one in self._ended} | here
                 self._awaited = {
                     one: until for one, until in self._awaited.items() if one not in ended and time.monotonic() < until
@@ -290,6 +300,12 @@ class RequestsPlace(Place):
         self.focus_first()
         self._look(everything=True)
         self._show()
+
+    def show_asked(self, filter_: str) -> None:
+        """Show the requests that a filter leaves, live ones and past ones, as if it had been typed."""
+        if self._view != "live":
+            self._choose_view("live")
+        self._listing.filter_by(filter_)
 
     def _show_listing(self) -> None:
         for name in ("requests-listing", "keys-listing"):
