@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -174,6 +175,45 @@ def test_each_source_key_and_run_gets_what_it_truly_used(doings: list[tuple[obje
         heat = [cell for hours in one.heatmap for cell in hours]
         assert sum(cell.tokens for cell in heat) == (one.totals.total_tokens or 0)
         assert sum(cell.requests for cell in heat) == (one.totals.requests or 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    steps,
+    st.lists(
+        st.tuples(
+            st.floats(0, 3 * DAY), st.sampled_from([None, "a", "b"]), st.sampled_from(SOURCES[:3]),
+            st.sampled_from([None, "ci", "phone"]), st.integers(0, 900) | st.none(), st.integers(0, 400) | st.none(),
+            st.integers(0, 90) | st.none(), st.booleans(), st.sampled_from(["stop", "error", "cancelled", "refused"]),
+        ),
+        max_size=12,
+    ),
+)  # fmt: skip
+def test_what_is_not_divided_by_askers_has_the_same_rows_as_what_is(
+    doings: list[tuple[object, ...]], more: list[tuple[Any, ...]]
+) -> None:
+    world = lived(doings)
+    world.requests += [
+        CompletedRequest(
+            BEGIN + at, source, finish, id=f"more-{number}", run_id=run, attempt=1, model=f"m-{number % 3}",
+            prompt_tokens=prompt, completion_tokens=answer, cached_tokens=cached, reasoning_tokens=cached,
+            estimated=guess, total_seconds=1.0, key_id=key, key_name=key,
+        )
+        for number, (at, run, source, key, prompt, answer, cached, guess, finish) in enumerate(more)
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Database.open(Path(folder) / "studio.db")) as db:
+        world.keep(db)
+        for since, until in ((None, None), (BEGIN + 0.4 * DAY, BEGIN + 1.51 * DAY)):
+            whole = report(db, UsageQuery(by="hour", since=since, until=until), now=world.now)
+            rows = {"model": whole.by_model, "recipe": whole.by_recipe, "day": whole.daily, "week": whole.weeks,
+                    "key": whole.by_key, "source": whole.by_source, "hour": whole.hours}  # fmt: skip
+            for by, expected in rows.items():
+                query = UsageQuery(by=by, since=since, until=until, every=False)
+                made = report(db, query, now=world.now)
+                found = {"model": made.by_model, "recipe": made.by_recipe, "day": made.daily, "week": made.weeks,
+                         "key": made.by_key, "source": made.by_source, "hour": made.hours}[by]  # fmt: skip
+                assert found == expected, by
+                assert made.totals == whole.totals
 
 
 @settings(max_examples=200, deadline=None)

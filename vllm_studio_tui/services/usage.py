@@ -134,7 +134,9 @@ def report(db: Database, query: UsageQuery, *, now: float | None = None) -> Usag
     with db.reader() as reader:
         runs = runs_within(reader, since, until)
         counted = counter_parts(reader, since, until, slot, runs)
-        cells = list(attribute(counted, request_parts(reader, since, until, slot, runs)))
+        askers = "key" in wanted or "source" in wanted
+        asked = request_parts(reader, since, until, slot, runs, askers=askers)
+        cells = list(attribute(counted, asked, askers=askers))
         energy = energy_parts(reader, since, until, slot)
         seen = read_seen(reader, since, until, slot) if query.latencies else []
         sessions = group_by_session(reader, since, until, seen) if query.by == "session" else ()

@@ -35,8 +35,13 @@ class Cell(NamedTuple):
     estimated: bool = False
 
 
-def attribute(counted: Iterable[Part], seen: Iterable[Part]) -> Iterator[Cell]:
-    """Yield the figures of the window: what engines counted and what requests reported, each token once."""
+def attribute(counted: Iterable[Part], seen: Iterable[Part], *, askers: bool = True) -> Iterator[Cell]:
+    """Yield the figures of the window: what engines counted and what requests reported, each token once.
+
+    Args:
+        askers: Divide what an engine counted among those who asked it; else it is all the engine's own. What is added
+            up by model, recipe or time is the same.
+    """
     groups: dict[Hashable, tuple[list[Part], list[Part]]] = {}
     for side, parts in enumerate((counted, seen)):
         for part in parts:
@@ -50,7 +55,10 @@ def attribute(counted: Iterable[Part], seen: Iterable[Part]) -> Iterator[Cell]:
         theirs.sort(key=lambda part: (part.slot, part.side))
         for name in COUNTERS:
             # The choice is made over all of the attempt, so that a window cannot mix the two sources.
-            yield from _counted(name, ours, theirs) if _counts(name, ours, theirs) else _asked(name, theirs)
+            if not _counts(name, ours, theirs):
+                yield from _asked(name, theirs)
+            else:
+                yield from _counted(name, ours, theirs if askers else ())
         for part in theirs:  # thoughts are known of requests alone
             if part.side == INSIDE and part.thinking:
                 yield _cell("thinking_tokens", part.thinking, part)
@@ -77,7 +85,7 @@ def _asked(name: str, seen: list[Part]) -> Iterator[Cell]:
             yield _cell("cache_prompt", part.cache_prompt, part)
 
 
-def _counted(name: str, counted: list[Part], seen: list[Part]) -> Iterator[Cell]:
+def _counted(name: str, counted: list[Part], seen: Sequence[Part]) -> Iterator[Cell]:
     here = [part for part in counted if part.values[name] is not None]
     # What a request reported comes before what is estimated.
     asked = sorted(seen, key=lambda part: part.estimated and name != "requests")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vllm_studio_tui.store.database import Reader
@@ -18,6 +18,13 @@ WATT_HOUR = 3_600_000
 #: So many readings of a GPU's energy are not read one by one.
 MANY = 1000
 _RUNS = "SELECT run_id, model, recipe_id FROM runs"
+_COUNTED = f"""SELECT attempt, at, {", ".join(COUNTERS)} FROM run_readings
+    WHERE run_id = ? AND kind = 'counters' ORDER BY seq"""  # noqa: RUF100, S608
+#: All runs that have readings, found by the primary key: all readings of a year would have to be read else.
+_EVERY = """WITH RECURSIVE every (run_id) AS (
+    SELECT MIN(run_id) FROM run_readings UNION ALL
+    SELECT (SELECT MIN(run_id) FROM run_readings WHERE run_id > every.run_id) FROM every
+    WHERE every.run_id IS NOT NULL)"""
 #: Requests that are not over, and those that no engine ever saw.
 NO_ANSWERS = "('streaming', 'refused')"
 #: The attempt that answered a request: the last engine that was started before it was asked. What the asker believed
@@ -79,19 +86,19 @@ def runs_within(db: Reader, since: float | None, until: float | None) -> list[st
     if since is None and until is None:
         return None
     first, end = _bounds(since, until)
-    # The ends of each run's readings, found by the primary key: all readings of a year would have to be read else.
     found = db.rows(
-        """WITH RECURSIVE every (run_id) AS (
-            SELECT MIN(run_id) FROM run_readings UNION ALL
-            SELECT (SELECT MIN(run_id) FROM run_readings WHERE run_id > every.run_id) FROM every
-            WHERE every.run_id IS NOT NULL)
+        f"""{_EVERY}
         SELECT run_id FROM every WHERE run_id IS NOT NULL
             AND (SELECT at FROM run_readings r WHERE r.run_id = every.run_id ORDER BY seq LIMIT 1) < ?2
             AND (SELECT at FROM run_readings r WHERE r.run_id = every.run_id ORDER BY seq DESC LIMIT 1) >= ?1
-        UNION SELECT DISTINCT run_id FROM requests WHERE at >= ?1 AND at < ?2 AND run_id IS NOT NULL""",
+        UNION SELECT DISTINCT run_id FROM requests WHERE at >= ?1 AND at < ?2 AND run_id IS NOT NULL""",  # noqa: RUF100, S608
         (first, end),
     )
     return [row[0] for row in found]
+
+
+def _read_runs(db: Reader) -> list[str]:
+    return [row[0] for row in db.rows(_EVERY + " SELECT run_id FROM every WHERE run_id IS NOT NULL")]  # noqa: RUF100, S608
 
 
 def counter_parts(
@@ -108,30 +115,22 @@ def counter_parts(
     """
     first, end = _bounds(since, until)
     used: dict[tuple[str, int, int, int], list[float | None]] = {}
-    last = [0.0] * len(COUNTERS)
-    current: tuple[str, int] | None = None
-    key: tuple[str, int, int, int] | None = None
-    among, values_of = _among("run_id", runs)
-    # One pass in order: window functions over each counter take three times as long.
-    found = db.rows(
-        f"""SELECT run_id, attempt, at, {", ".join(COUNTERS)} FROM run_readings WHERE kind = 'counters' {among}
-        ORDER BY run_id, attempt, seq""",  # noqa: RUF100, S608
-        values_of,
-    )
-    sums: list[float | None] = []
-    for run_id, attempt, at, *values in found:
-        if current is None or run_id != current[0] or attempt != current[1]:
-            current, last = (run_id, attempt), [0.0] * len(COUNTERS)
-        here = (run_id, attempt, int(at // slot), BEFORE if at < first else AFTER if at >= end else INSIDE)
-        if here != key:
-            key = here
-            sums = used.setdefault(here, [None] * len(COUNTERS))
-        for index, value in enumerate(values):
-            if value is not None:
-                before = last[index]
-                sums[index] = (sums[index] or 0.0) + (value - before if value >= before else value)
-                last[index] = value
-    about = {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
+    for run_id in _read_runs(db) if runs is None else runs:
+        # All in the order in which they lie: window functions over each counter take three times as long.
+        found = db.tuples(_COUNTED, (run_id,))
+        if not found:
+            continue
+        attempts, times, *counters = zip(*found, strict=True)
+        last: dict[int, list[float]] = {}
+        for begin, over, place, side in _stretches(attempts, times, first, end, slot):
+            shown = last.setdefault(attempts[begin], [0.0] * len(COUNTERS))
+            sums = used.setdefault((run_id, attempts[begin], place, side), [None] * len(COUNTERS))
+            for index, counter in enumerate(counters):
+                values = [value for value in counter[begin:over] if value is not None]
+                if values:
+                    sums[index] = (sums[index] or 0.0) + _increase(shown[index], values)
+                    shown[index] = values[-1]
+    about = _names(db)
     parts = []
     for (run_id, attempt, place, side), known in used.items():
         if all(value is None for value in known):  # a reading of counters without a known value
@@ -144,57 +143,112 @@ def counter_parts(
     return parts
 
 
+def _names(db: Reader) -> dict[str, tuple[str | None, str | None]]:
+    """Return model and recipe of each run."""
+    return {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
+
+
+def _stretches(
+    attempts: Sequence[int], times: Sequence[float], first: float, end: float, slot: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield which readings of an attempt that follow each other lie in one stretch: from, up to, stretch, side."""
+    begin = place = side = 0
+    low = high = 0.0
+    for number, at in enumerate(times):
+        if number and attempts[number] == attempts[begin] and low <= at < high:
+            continue
+        if number:
+            yield begin, number, place, side
+        begin, place = number, int(at // slot)
+        side = BEFORE if at < first else AFTER if at >= end else INSIDE
+        low, high = place * slot, (place + 1) * slot
+        # A bound of the window may cut it.
+        low = max(low, end) if side == AFTER else max(low, first) if side == INSIDE else low
+        high = min(high, first) if side == BEFORE else min(high, end) if side == INSIDE else high
+    if times:
+        yield begin, len(times), place, side
+
+
+def _increase(before: float, values: list[float]) -> float:
+    """Return what a counter counted while it showed these values, after what it showed before."""
+    if values[0] >= before and values == sorted(values):  # it never fell: sorting what is sorted is one look at it
+        return values[-1] - before
+    found = 0.0
+    for value in values:
+        found += value - before if value >= before else value
+        before = value
+    return found
+
+
 def _known_prompt(values: dict[str, int | None]) -> int | None:
     return None if values["cached_tokens"] is None else values["prompt_tokens"]
 
 
 def request_parts(
-    db: Reader, since: float | None, until: float | None, slot: int, runs: Iterable[str] | None = None
+    db: Reader,
+    since: float | None,
+    until: float | None,
+    slot: int,
+    runs: Iterable[str] | None = None,
+    *,
+    askers: bool = True,
 ) -> list[Part]:
     """Return what our own requests report. A request without usage counts as a request alone.
 
     Args:
         slot: The seconds of a stretch.
         runs: Only of these, and in the window those to servers that are not ours; None: all.
+        askers: Apart by who asked; else source and key are unknown, and there are a tenth of the parts.
     """
+    source, asker = ("q.source", "COALESCE(q.key_id, q.key_name)") if askers else ("NULL", "NULL")
+    # What a run is called is looked up for each part or for each request: for the latter it takes a fifth of the time,
+    # and only there it matters which of two requests of a stretch, that call their run differently, comes first.
+    about = {} if askers else _names(db)
+    model, recipe, joined = ("q.model", "q.recipe_id", "")
+    if askers:
+        model, recipe = "COALESCE(r.model, q.model)", "COALESCE(r.recipe_id, q.recipe_id)"
+        joined = "LEFT JOIN runs r ON r.run_id = q.run_id"
     among, values = _among("q.run_id", runs, 4)
-    spawned, _ = _among("run_id", runs, 4)
+    spawned, _ = _among("+run_id", runs, 4)  # not by the primary key
     if runs is not None:
         among = f"AND (q.run_id IS NOT NULL {among} OR q.run_id IS NULL AND q.at >= ?1 AND q.at < ?2)"
     found = db.rows(
-        # Once for all requests: the readings of a run would be looked through for each.
+        # Once for all requests, by the index of these kinds: the readings of a run would be looked through for each.
         f"""WITH spawns AS MATERIALIZED (
-            SELECT run_id, at, attempt, seq FROM run_readings WHERE kind = 'spawn' {spawned})
-        SELECT q.run_id, {ATTEMPT} AS attempt, COALESCE(r.model, q.model) AS model,
-            COALESCE(r.recipe_id, q.recipe_id) AS recipe_id, CAST(q.at / ?3 AS INTEGER) AS slot,
+            SELECT run_id, at, attempt, seq FROM run_readings
+            WHERE kind IN ('spawn', 'move') AND kind = 'spawn' {spawned})
+        SELECT q.run_id, {ATTEMPT} AS attempt, {model} AS model, {recipe} AS recipe_id,
+            CAST(q.at / ?3 AS INTEGER) AS slot,
             (q.at >= ?2) - (q.at < ?1) AS side,
             SUM(q.prompt_tokens) AS prompt_tokens, SUM(q.completion_tokens) AS generation_tokens,
             SUM(q.cached_tokens) AS cached_tokens, COUNT(*) AS requests,
             SUM(CASE WHEN q.cached_tokens IS NOT NULL THEN q.prompt_tokens END) AS cache_prompt,
-            COALESCE(q.estimated, 0) AS estimated, q.source,
-            COALESCE(q.key_id, q.key_name) AS key, SUM(q.reasoning_tokens) AS thinking
-        FROM requests q LEFT JOIN runs r ON r.run_id = q.run_id
-        WHERE q.finish NOT IN {NO_ANSWERS} {among}
-        GROUP BY 1, 2, 3, 4, 5, 6, estimated, q.source, key""",  # noqa: RUF100, S608
+            COALESCE(q.estimated, 0) AS estimated, {source} AS source, {asker} AS key,
+            SUM(q.reasoning_tokens) AS thinking
+        FROM requests q {joined} WHERE q.finish NOT IN {NO_ANSWERS} {among}
+        GROUP BY 5, 6, 2, 1, 3, 4, 12, 13, 14""",  # noqa: RUF100, S608
         (*_bounds(since, until), slot, *values),
     )
-    return [
-        Part(
-            row["run_id"],
-            row["attempt"],
-            row["model"],
-            row["recipe_id"],
-            row["slot"],
-            row["side"],
-            {name: row[name] for name in COUNTERS},
-            row["cache_prompt"],
-            bool(row["estimated"]),
-            row["source"],
-            row["key"],
-            row["thinking"],
+    parts = []
+    for row in found:
+        known, known_recipe = about.get(row["run_id"], (None, None))
+        parts.append(
+            Part(
+                row["run_id"],
+                row["attempt"],
+                row["model"] if known is None else known,
+                row["recipe_id"] if known_recipe is None else known_recipe,
+                row["slot"],
+                row["side"],
+                {name: row[name] for name in COUNTERS},
+                row["cache_prompt"],
+                bool(row["estimated"]),
+                row["source"],
+                row["key"],
+                row["thinking"],
+            )
         )
-        for row in found
-    ]
+    return parts
 
 
 def energy_parts(db: Reader, since: float | None, until: float | None, slot: int) -> list[EnergyPart]:
@@ -226,7 +280,7 @@ def energy_parts(db: Reader, since: float | None, until: float | None, slot: int
                         share = (millijoules - before[1]) / len(sharers)
                         drawn[run_id, place] = (known + share, estimated or len(sharers) > 1)
             before = (at, millijoules)
-    about = {row["run_id"]: (row["model"], row["recipe_id"]) for row in db.rows(_RUNS)}
+    about = _names(db)
     return [
         EnergyPart(run_id, *about.get(run_id, (None, None)), place, millijoules / WATT_HOUR, estimated)
         for (run_id, place), (millijoules, estimated) in sorted(drawn.items())
@@ -258,7 +312,8 @@ def _energy_readings(
     number = db.rows(f"SELECT COUNT(*) FROM (SELECT 1 {within} LIMIT {MANY})", place)[0][0]  # noqa: RUF100, S608
     if number < MANY:
         return db.rows(f"SELECT at, millijoules {within} ORDER BY at", place)  # noqa: RUF100, S608
-    lowest, highest = db.rows(f"SELECT MIN(at), MAX(at) {within}", place)[0]  # noqa: RUF100, S608
+    # Each by itself: both in one go are looked for in all readings.
+    lowest, highest = db.rows(f"SELECT (SELECT MIN(at) {within}), (SELECT MAX(at) {within})", place)[0]  # noqa: RUF100, S608
     ends = [stretch * slot for stretch in range(int(lowest // slot), int(highest // slot) + 2)]
     mine = "FROM gpu_energy WHERE uuid = ?1 AND boot_id = ?2"
     found = db.rows(
