@@ -14,7 +14,7 @@ from tests.functional.acting import shows, told
 from tests.functional.stage import Staged, staged
 from tests.functional.test_chat import DONE, ask, place
 from vllm_studio_tui.domain.chat import Delta
-from vllm_studio_tui.tui.terminal.textual_patches import written
+from vllm_studio_tui.tui.terminal.slim_output import written
 
 LONG = f"https://example.com/{'a/' * 60}end"
 ANSWER = (

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from vllm_studio_tui.tui.terminal.textual_patches import written
+from vllm_studio_tui.tui.terminal.slim_output import written
 
 #: Written at a place of its own, without a style: whatever was left on would be seen.
 HOME = "\x1b[1;1Hx"

@@ -1,8 +1,16 @@
-"""Cutting text at cells without taking a character apart."""
+"""Cutting text at cells without taking a character apart, and finding the cells in which two lines differ."""
 
 from __future__ import annotations
 
-from rich.cells import split_graphemes
+from collections.abc import Sequence
+from functools import lru_cache
+
+from rich.cells import cell_len, split_graphemes
+
+#: What takes one cell for certain, and stands in charts and tables: Latin; boxes, blocks and shapes; braille.
+_NARROW = frozenset(
+    map(chr, (*range(0x20, 0x7F), *range(0xAE, 0x300), *range(0x2500, 0x25FD), *range(0x2800, 0x2900), 0x2013, 0x2026))
+)
 
 
 def cut_at(text: str, width: int) -> int:
@@ -29,3 +37,47 @@ def _beside_flag(text: str, at: int) -> int:
         first -= 1
     inside = (at - first) % 2 and at < len(text) and "\U0001f1e6" <= text[at] <= "\U0001f1ff"
     return at - 1 if inside else at
+
+
+def one_cell_each(text: str) -> bool:
+    """Return whether each character of a text takes one cell."""
+    return (text.isascii() and text.isprintable()) or _looked_at(text)
+
+
+@lru_cache(4096)
+def _looked_at(text: str) -> bool:
+    # The widths of a wide character and of an accent without one of its own cancel out.
+    return _NARROW.issuperset(text) or all(cell_len(character) == 1 for character in text)
+
+
+def changes(now: Sequence[tuple[str, str]], before: Sequence[tuple[str, str]]) -> list[tuple[int, int]] | None:
+    """Return the cells in which two lines of the same width differ: first, and one after the last, of each change.
+
+    None where they cannot be told apart by cells: a character does not take just one.
+
+    Args:
+        now: Texts with their styles, one after the other.
+    """
+    if not all(one_cell_each(text) for text, _ in now) or not all(one_cell_each(text) for text, _ in before):
+        return None
+    found: list[tuple[int, int]] = []
+    others = iter(before)
+    was, looked = "", ""
+    at = used = 0  # of the line, and of the text of the other
+    for text, style in now:
+        left = text
+        while left:
+            rest = len(was) - used
+            if not rest:
+                other = next(others, None)
+                if other is None:
+                    return None  # it is shorter
+                was, looked, used = *other, 0
+                continue
+            length = min(rest, len(left))
+            if style != looked:
+                found.append((at, at + length))
+            elif left[:length] != was[used : used + length]:
+                found += [(at + n, at + n + 1) for n in range(length) if left[n] != was[used + n]]
+            at, used, left = at + length, used + length, left[length:]
+    return found

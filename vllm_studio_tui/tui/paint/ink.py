@@ -18,7 +18,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from vllm_studio_tui.kit.sanitize import clean_line
-from vllm_studio_tui.tui.paint.cutting import cut_at
+from vllm_studio_tui.tui.paint.cutting import changes, cut_at
 from vllm_studio_tui.tui.paint.glyphs import UNICODE, Glyphs
 from vllm_studio_tui.tui.paint.hues import Hues, Styles
 
@@ -161,39 +161,22 @@ class Row:
         """
         if self.plane != other.plane or self.bar != other.bar:
             return [(0, width)]
-        ours, theirs = self._cells(width), other._cells(width)
-        if ours is None or theirs is None:
+        found = changes(self._filled(width), other._filled(width))
+        if found is None:
             return [(0, width)]
         spans: list[tuple[int, int]] = []
-        cells = enumerate(zip(*ours, *theirs, strict=True))
-        for column in [at for at, (text, style, was, looked) in cells if text != was or style != looked]:
-            if spans and column - spans[-1][1] < BETWEEN:
-                spans[-1] = (spans[-1][0], column + 1)
+        for start, end in found:
+            if spans and start - spans[-1][1] < BETWEEN:
+                spans[-1] = (spans[-1][0], end)
             else:
-                spans.append((column, column + 1))
+                spans.append((start, end))
         return spans
-
-    def _cells(self, width: int) -> tuple[str, list[str]] | None:
-        """Return the character and the style of each cell; None where a character does not take just one."""
-        texts: list[str] = []
-        styles: list[str] = []
-        for text, style in self._filled(width):
-            # The widths of a wide character and of an accent without one of its own cancel out.
-            if not _NARROW.issuperset(text) and any(cell_len(character) != 1 for character in text):
-                return None
-            texts.append(text)
-            styles += [style] * len(text)
-        return ("".join(texts), styles) if len(styles) == width else None
 
     def same(self, other: Row) -> bool:
         """Return whether the other row looks the same."""
         return self.pieces == other.pieces and self.plane == other.plane and self.bar == other.bar
 
 
-#: What takes one cell for certain, and stands in charts and tables: Latin; boxes, blocks and shapes; braille.
-_NARROW = frozenset(
-    map(chr, (*range(0x20, 0x7F), *range(0xAE, 0x300), *range(0x2500, 0x25FD), *range(0x2800, 0x2900), 0x2013, 0x2026))
-)
 _ellipsis = UNICODE.ellipsis
 #: What stands in texts of ours, such as the dash of an unknown number, and how it is written with ASCII alone.
 _ASCII = str.maketrans({"–": "-", "…": ".."})

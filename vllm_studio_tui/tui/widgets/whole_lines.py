@@ -12,6 +12,8 @@ from textual.widget import Widget
 from vllm_studio_tui.tui.paint.ink import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from textual.geometry import Region
 
 
@@ -31,23 +33,29 @@ class WholeLines(Widget):
         self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        if any(self.gutter) or self.opacity != 1.0:
-            self.line_width = None
+        lines = self.whole_lines(crop.line_range)
+        if lines is None:
             return super().render_lines(crop)
-        width = self.line_width = self.size.width
-        strips = [self._line(y, width) for y in crop.line_range]
-        # The colours are already true colours, or meant as the terminal's own: none has to be translated.
-        filters = [
-            line_filter for line_filter in self.get_line_filters() if not isinstance(line_filter, ANSIToTruecolor)
-        ]
-        if filters:
-            _, background = self.background_colors
-            for line_filter in filters:
-                strips = [strip.apply_filter(line_filter, background) for strip in strips]
-        if crop.column_span != (0, width):
+        strips = list(lines.values())
+        if crop.column_span != (0, self.line_width):
             begin, end = crop.column_span
             strips = [strip.crop(begin, end) for strip in strips]
         return strips
+
+    def whole_lines(self, wanted: Iterable[int]) -> dict[int, Strip] | None:
+        """Return lines by their number, as they are shown; None where Textual's own styling is needed."""
+        if any(self.gutter) or self.opacity != 1.0:
+            self.line_width = None
+            return None
+        width = self.line_width = self.size.width
+        lines = {y: self._line(y, width) for y in wanted}
+        # The colours are already true colours, or meant as the terminal's own: none has to be translated.
+        filters = [one for one in self.get_line_filters() if not isinstance(one, ANSIToTruecolor)]
+        if filters:
+            _, background = self.background_colors
+            for one in filters:
+                lines = {y: strip.apply_filter(one, background) for y, strip in lines.items()}
+        return lines
 
     def _line(self, y: int, width: int) -> Strip:
         try:
