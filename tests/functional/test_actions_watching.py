@@ -155,6 +155,9 @@ async def _why_slow(stage: Staged) -> None:
     ):
         await shows(stage, words)
     await shows(stage, "f fp8 cache: more room")
+    await stage.press("down", "up")  # however often it is drawn, it is there once
+    await shows(stage, "Why slow at 14:31?")
+    assert stage.text().count("Why slow at") == 1, stage.text()
     await stage.press("f")
     await shows(stage, "kv_cache_dtype")
     await shows(stage, "+ kv_cache_dtype")

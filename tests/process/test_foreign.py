@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.process.house import House, until, wait_ready
 from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import process
+from vllm_studio_tui.kit.ports import port_free
 from vllm_studio_tui.runs import control, foreign
 from vllm_studio_tui.runs.process_facts import read_process
 from vllm_studio_tui.studio import Studio
@@ -159,3 +161,90 @@ def test_the_recipe_of_an_engine_that_runs_starts_the_same(tmp_path: Path) -> No
         child.kill()
         child.wait()
         house.end()
+
+
+# --- what one reports -----------------------------------------------------------------------------------
+
+
+def metrics(house: House, name: str, *options: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "vllm_studio_tui", "metrics", name, "--interval", "0.2", *options],
+        env={**os.environ, "VLLM_STUDIO_HOME": str(house.root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+ENGINE = """
+import http.server, sys, time
+status = int(sys.argv[-1])
+class Engine(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"vllm:num_requests_running 3\\nvllm:generation_tokens_total %f\\n" % (100 * time.monotonic()))
+    def log_message(self, *words): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Engine).serve_forever()
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
+    """Start an engine of somebody else whose /metrics answers with a status."""
+    program = tmp_path / "vllm"
+    program.write_text(f"#!{sys.executable}\n{ENGINE}")
+    program.chmod(0o700)
+    begun = []
+
+    def one(status: int) -> subprocess.Popen[bytes]:
+        port = free_port()
+        begun.append(subprocess.Popen([program, "serve", "/m/theirs", "--port", str(port), str(status)]))
+        until(lambda: not port_free("127.0.0.1", port), "it listens")
+        return begun[-1]
+
+    yield one
+    for child in begun:
+        child.kill()
+        child.wait()
+
+
+def test_an_engine_of_somebody_else_is_measured_by_its_process(
+    house: House, engine: Callable[[int], subprocess.Popen[bytes]]
+) -> None:
+    theirs = engine(200)
+    code, out, err = metrics(house, f"foreign:{theirs.pid}", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["run_id"], told["foreign"]["pid"], told["foreign"]["model"]) == (None, theirs.pid, "/m/theirs")
+    assert told["running"] == 3
+    assert told["generation_tokens_per_second"] == pytest.approx(100, rel=0.05)
+    code, out, _ = metrics(house, f"foreign:{theirs.pid}")
+    assert code == 0
+    assert out.startswith(f"/m/theirs  foreign:{theirs.pid}  vllm  of ")
+    assert "3 running, - waiting" in out, "what it does not tell is a dash"
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "api_key"), (404, "--metrics"), (500, "answered 500")])
+def test_an_engine_of_somebody_else_that_tells_nothing_says_why(
+    house: House, engine: Callable[[int], subprocess.Popen[bytes]], status: int, words: str
+) -> None:
+    theirs = engine(status)
+    code, _, err = metrics(house, f"foreign:{theirs.pid}")
+    assert code == 1
+    assert f"No metrics of foreign:{theirs.pid}" in err and words in err, err
+
+
+def test_a_process_that_is_no_engine_of_somebody_else_is_named_as_what_it_is(house: House) -> None:
+    run = house.ready(house.launch())
+    code, _, err = metrics(house, f"foreign:{run.status.pid}")
+    assert code == 1 and run.run_id in err
+    control.stop(run)
+    code, _, err = metrics(house, f"foreign:{run.status.pid}")
+    assert code == 1 and "is gone" in err and "foreign list" in err
+    code, _, err = metrics(house, f"foreign:{os.getpid()}")
+    assert code == 1 and "no engine" in err
+    code, _, err = metrics(house, "foreign:me")
+    assert code == 2 and "foreign:PID" in err

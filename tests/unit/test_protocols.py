@@ -90,6 +90,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.gpu_commands": ({"probes.gpu.provider", "probes.gpu.client"}, "reads this machine, unless it is another's"),
     "cli.gpus": ({"probes.gpu.provider"}, "answered before a studio is imported; reads this machine"),
     "cli.importing": ({"services.original"}, "reads the databases that a person names, where the person is"),
+    "cli.metrics": ({"runs.foreign"}, "tells an engine of somebody else from a run"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
     "cli.recipes": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),

@@ -184,3 +184,9 @@ def test_what_is_fine_is_said_so_that_nobody_looks_there() -> None:
 def test_any_values_are_taken(lines: dict[str, list[float | None]], at: int) -> None:
     why = explain(Scene(lines, 0.0, STEP, at), "run-1", "name")
     assert why.title and why.to_json()["rule"] == why.rule
+
+
+def test_who_asks_nothing_waits_for_nothing_however_busy_the_machine_is() -> None:
+    case = replace(SCENES["nothing is asked"], change={"rate": 0.0, "host_cpu": 100.0}, facts={"gpus": 0})
+    why = seen(case)
+    assert (why.rule, why.slow) == ("idle", False), (why.title, why.sentences)

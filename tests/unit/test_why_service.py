@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.engine_scenes import Engine
+from tests.ports import free_port
 from tests.process.house import House
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics, Percentiles
 from vllm_studio_tui.domain.gpus import Gpu, GpuReport
@@ -21,6 +23,7 @@ from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.watching.history import History
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.services.watching.timeline import Timeline
+from vllm_studio_tui.services.watching.why.present import look_once
 from vllm_studio_tui.services.watching.why.service import WhyService
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
@@ -103,3 +106,37 @@ def test_a_run_that_is_not_there_has_no_reason(tmp_path: Path) -> None:
     house = House(tmp_path / "home")
     service = WhyService(Timeline(lambda: None), lambda: None, lambda name: find_run(house.places, name), lambda: None)  # type: ignore[arg-type,return-value]
     assert service.slow("no-such-run") is None
+
+
+def test_a_command_that_samples_nothing_explains_the_last_that_was_kept(run: RunView, tmp_path: Path) -> None:
+    engine, now, looked = Engine(), time.time(), []
+    engine.run(400, seats=12, rate=1.2)
+    engine.run(120, rate=2.6)
+    history = History()
+    for last in ticks(engine, run.run_id, now - 70, "GPU-0"):
+        history.record(last)
+
+    def look(one: RunView) -> Snapshot:
+        looked.append(one.run_id)
+        return Snapshot(last, (run,), (run,))
+
+    db = Database.open(tmp_path / "studio.db")
+    service = WhyService(Timeline(lambda: history), lambda: None, lambda name: run, lambda: db, look)
+    why = service.slow(run.run_id)
+    then = service.slow(run.run_id, now - 400)
+    db.close()
+    assert why is not None and then is not None
+    assert why.rule == "queue", (why.title, why.sentences)
+    assert now - 85 < why.at < now - 60, "it says of which moment it speaks"
+    assert not then.slow and abs(then.at - (now - 400)) < 6, "a moment that was named stays"
+    assert looked == [run.run_id, run.run_id]
+
+
+def test_one_look_has_what_the_engine_tells_and_bears_with_one_that_does_not(run: RunView, tmp_path: Path) -> None:
+    places = House(tmp_path / "other").places
+    seen = look_once(places, run, lambda: GpuReport(0.0))
+    engine = seen.engine(run.run_id)
+    assert engine is not None and engine.running == 0
+    assert run.spec is not None
+    away = replace(run, spec=replace(run.spec, base_url=f"http://127.0.0.1:{free_port()}/v1"))
+    assert look_once(places, away, lambda: GpuReport(0.0)).engine(run.run_id) is None

@@ -14,21 +14,28 @@ from vllm_studio_tui.kit.sanitize import clean_line
 if TYPE_CHECKING:
     import typer
 
+    from vllm_studio_tui.runs.foreign import Foreign
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.protocols import RunsApi
 
 DASH = "-"
 
 
-def chosen_run(runs: RunsApi, name: str | None) -> RunView:
-    """Return the live run of this name, or the only live run.
+def chosen(runs: RunsApi, name: str | None) -> RunView | Foreign:
+    """Return the live run of this name, the engine that `foreign:PID` means, or the only live run.
 
     Raises:
         NotFound: There is none.
         UsageError: There are several and none was named.
     """
     from vllm_studio_tui.domain.errors import NotFound, UsageError
+    from vllm_studio_tui.domain.sample import FOREIGN
 
+    if name is not None and name.startswith(FOREIGN):
+        number = name.removeprefix(FOREIGN)
+        if not (number.isascii() and number.isdigit() and len(number) < 10):
+            raise UsageError(f"{name[:40]!r} names no process", advice="Write foreign:PID; see `foreign list`.")
+        return runs.foreign_of(int(number))
     if name is not None:
         return runs.find(name)
     live = runs.live()
@@ -40,11 +47,20 @@ def chosen_run(runs: RunsApi, name: str | None) -> RunView:
     return live[0]
 
 
-def show(run: RunView, m: EngineMetrics) -> None:
+def heading(run: RunView | Foreign) -> str:
+    """Return the line that says whose metrics these are."""
+    from vllm_studio_tui.runs.foreign import Foreign
+
+    if isinstance(run, Foreign):
+        return f"{clean_line(run.model or DASH)}  {run.key}  {run.backend}  of {run.user}"
+    return f"{run.recipe_id}  {run.run_id}  {run.backend or DASH}  {run.state}"
+
+
+def show(run: RunView | Foreign, m: EngineMetrics) -> None:
     """Print the metrics for a person."""
     from vllm_studio_tui.cli.output import say, table
 
-    say(f"{run.recipe_id}  {run.run_id}  {run.backend or DASH}  {run.state}")
+    say(heading(run))
     if m.error:
         return  # printed on stderr
     rows = (
@@ -189,6 +205,15 @@ def _latency(p: Percentiles) -> tuple[str, ...]:
     return tuple(word(value) for value in (p.p50, p.p95, p.p99))
 
 
+def _way_out(error: str) -> str:
+    """Return what to do about an engine of somebody else that tells nothing."""
+    if "401" in error or "403" in error:
+        return "It wants a key: attach it, and give its recipe a reference to one (api_key)."
+    if "404" in error or "501" in error:
+        return "Whoever started it can begin it with its metrics: SGLang --enable-metrics, llama.cpp --metrics."
+    return ""
+
+
 def watch(readings: Iterable[EngineMetrics], show_one: Callable[[EngineMetrics], None]) -> None:
     """Show each reading until it is interrupted."""
     clear = sys.stdout.isatty()
@@ -205,7 +230,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command("metrics")
     def metrics(
-        run_name: str | None = typer.Argument(None, metavar="[RUN]", help="A run or recipe; the only live one."),
+        run_name: str | None = typer.Argument(
+            None, metavar="[RUN]", help="A run or recipe; the only live one. foreign:PID: an engine of somebody else."
+        ),
         once: bool = typer.Option(False, "--once", help="Measure once (the default)."),
         watching: bool = typer.Option(False, "--watch", "-w", help="Measure again until interrupted."),
         as_json: bool = typer.Option(False, "--json", help="Print JSON; with --watch one object a line."),
@@ -215,12 +242,14 @@ def register(app: typer.Typer) -> None:
         from vllm_studio_tui.cli.opening import open_studio
         from vllm_studio_tui.cli.output import emit_line, note
         from vllm_studio_tui.domain.errors import EngineUnreachable, UsageError
-        from vllm_studio_tui.runs.json_documents import metrics_document
+        from vllm_studio_tui.runs.foreign import Foreign
+        from vllm_studio_tui.runs.json_documents import foreign_metrics_document, metrics_document
 
         if once and watching:
             raise UsageError("--once and --watch exclude each other")
         with open_studio() as studio:
-            run = chosen_run(studio.runs, run_name)
+            run = chosen(studio.runs, run_name)
+            name = run.key if isinstance(run, Foreign) else run.run_id
             for problem in studio.runs.metric_problems():
                 note(clean_line(problem))
 
@@ -228,7 +257,9 @@ def register(app: typer.Typer) -> None:
                 if watching and m.error is not None and not as_json:
                     note(m.error)
                 if as_json:
-                    emit_line(metrics_document(run, m))
+                    emit_line(
+                        foreign_metrics_document(run, m) if isinstance(run, Foreign) else metrics_document(run, m)
+                    )
                 else:
                     show(run, m)
 
@@ -236,7 +267,10 @@ def register(app: typer.Typer) -> None:
                 measured = studio.runs.measure(run, interval)
                 show_one(measured)
                 if measured.error is not None:
-                    raise EngineUnreachable(f"No metrics of {run.run_id}", cause=measured.error)
+                    raise EngineUnreachable(
+                        f"No metrics of {name}", cause=measured.error,
+                        advice=_way_out(measured.error) if isinstance(run, Foreign) else "",
+                    )  # fmt: skip
                 return
             try:
                 watch(studio.runs.readings(run, interval), show_one)

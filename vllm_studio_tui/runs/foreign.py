@@ -15,6 +15,7 @@ from typing import Any
 
 from vllm_studio_tui.backends.registry import backends
 from vllm_studio_tui.domain.errors import NotFound, StudioError
+from vllm_studio_tui.domain.sample import FOREIGN
 from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs.ending import KEEPER
@@ -34,6 +35,11 @@ class Foreign:
     port: int | None
     host: str | None
     user: str
+
+    @property
+    def key(self) -> str:
+        """Return how commands and samples call it."""
+        return f"{FOREIGN}{self.pid}"
 
     @property
     def base_url(self) -> str | None:
@@ -121,7 +127,12 @@ def get_foreign(pid: int) -> Foreign:
     for one in find_foreign():
         if one.pid == pid:
             return one
-    raise NotFound(f"process {pid} is no engine that the studio could see", advice="See `vllm-studio foreign list`.")
+    listed = "See `vllm-studio foreign list`."
+    if (run := process.environment_value(pid, VARIABLE)) is not None:
+        raise NotFound(f"process {pid} is of a run of the studio", cause=run, advice=f"Name the run: {run}")
+    if process.stat(pid) is None:
+        raise NotFound(f"process {pid} is gone", advice=listed)
+    raise NotFound(f"process {pid} is no engine that the studio could see", advice=listed)
 
 
 def end(pid: int, start: int, *, grace: float = GRACE) -> None:

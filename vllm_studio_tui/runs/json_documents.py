@@ -13,6 +13,7 @@ from vllm_studio_tui.runs.read import RunView, shown_runs
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+    from vllm_studio_tui.runs.foreign import Foreign
 
 #: What the answer to a launch has of the whole document.
 _OF_A_LAUNCH = (
@@ -89,6 +90,11 @@ def log_document(run: RunView) -> dict[str, Any]:
 def metrics_document(run: RunView, metrics: EngineMetrics) -> dict[str, Any]:
     """Return what `metrics --json` prints of a run: its ids and everything that was measured."""
     return {"run_id": run.run_id, "recipe_id": run.recipe_id, **metrics.to_json()}
+
+
+def foreign_metrics_document(one: Foreign, metrics: EngineMetrics) -> dict[str, Any]:
+    """Return what `metrics --json` prints of an engine that no run started: what it is, and what was measured."""
+    return {"run_id": None, "recipe_id": None, "foreign": one.to_json(), **metrics.to_json()}
 
 
 def status_document(runs: Sequence[RunView], *, every: bool = False) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.probes.engine.reader import EngineProbe, read_once
 
 if TYPE_CHECKING:
+    from vllm_studio_tui.runs.foreign import Foreign
     from vllm_studio_tui.runs.read import RunView
 
 #: Seconds over which latencies and shares are taken where an engine is read again and again.
 WINDOW = 60.0
 
 
-def measure(places: Places, run: RunView, seconds: float) -> EngineMetrics:
-    """Read a run's engine twice, so many seconds apart; what went wrong is in `error`.
+def measure(places: Places, run: RunView | Foreign, seconds: float) -> EngineMetrics:
+    """Read an engine twice, so many seconds apart; what went wrong is in `error`.
 
     Raises:
         StudioError: It cannot be asked.
@@ -32,9 +33,9 @@ def measure(places: Places, run: RunView, seconds: float) -> EngineMetrics:
 
 
 def readings(
-    places: Places, run: RunView, every: float, *, sleep: Callable[[float], None] = time.sleep
+    places: Places, run: RunView | Foreign, every: float, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[EngineMetrics]:
-    """Read a run's engine every so many seconds, without an end; one that is away is waited for.
+    """Read an engine every so many seconds, without an end; one that is away is waited for.
 
     Raises:
         StudioError: It cannot be asked.
@@ -46,8 +47,17 @@ def readings(
         sleep(every)
 
 
-def _asked(run: RunView) -> tuple[str, str, str | None]:
-    """Return where a run's engine is, which it is, and its key."""
+def _asked(run: RunView | Foreign) -> tuple[str, str, str | None]:
+    """Return where an engine is, which it is, and its key: one of somebody else is asked without any."""
+    from vllm_studio_tui.runs.foreign import Foreign
+
+    if isinstance(run, Foreign):
+        if run.base_url is None:
+            raise StudioError(
+                f"process {run.pid} does not say on which port it listens",
+                advice="Attach it by its address: vllm-studio recipes add NAME --set base_url=http://HOST:PORT/v1",
+            )
+        return run.base_url, run.backend, None
     if run.base_url is None or run.backend is None:
         raise StudioError(f"{run.run_id} does not say where its engine is", advice="Launch it again.")
     if run.status.stranger:

@@ -68,8 +68,8 @@ class Runs:
 
     # --- measuring --------------------------------------------------------------------------------------
 
-    def measure(self, run: RunView, seconds: float) -> EngineMetrics:
-        """Read a run's engine twice, so many seconds apart; what went wrong is in `error`.
+    def measure(self, run: RunView | Foreign, seconds: float) -> EngineMetrics:
+        """Read an engine twice, so many seconds apart; what went wrong is in `error`.
 
         Raises:
             StudioError: It cannot be asked.
@@ -78,8 +78,8 @@ class Runs:
 
         return measure(self._places, run, seconds)
 
-    def readings(self, run: RunView, every: float) -> Iterator[EngineMetrics]:
-        """Read a run's engine every so many seconds, without an end; one that is away is waited for.
+    def readings(self, run: RunView | Foreign, every: float) -> Iterator[EngineMetrics]:
+        """Read an engine every so many seconds, without an end; one that is away is waited for.
 
         Raises:
             StudioError: It cannot be asked.

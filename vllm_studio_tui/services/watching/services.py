@@ -87,6 +87,7 @@ class WatchingServices(Opened):
     @once_property
     def why(self) -> WhyService:
         from vllm_studio_tui.runs.find import find_run
+        from vllm_studio_tui.services.watching.why.present import look_once
         from vllm_studio_tui.services.watching.why.service import WhyService
 
         return WhyService(
@@ -94,6 +95,7 @@ class WatchingServices(Opened):
             lambda: self.latest_sample,
             lambda name: find_run(self.places, name),
             lambda: self.db,
+            None if "sampler" in self.__dict__ else lambda run: look_once(self.places, run, self.gpu_report),
         )
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.services.watching.why import values
 from vllm_studio_tui.services.watching.why.finding import Finding, effect, sentences, some_requests, waited, who
@@ -51,17 +53,18 @@ def cache_preempts(seen: Values) -> Finding | None:
     lost = seen.sum_of("preempt")
     if lost < 0.9:
         return None
-    kv = seen.most("kv")
+    kv = seen.kv_most
     if kv is not None and kv < 0.85:
         return None
     held = seen.held("kv", FULL)
+    near = sum(seen.scene.known("preempt", seen.scene.now))  # what follows of it may last longer than it did
     again = seen.asked.prompt * lost if seen.asked.prompt else None
-    weight = 2.0 if lost >= OFTEN * seen.seconds else 1.0
+    weight = 2.0 if lost >= OFTEN * seen.seconds and near > 0 else 1.0
     return Finding(
         "kv-preempt", weight, "The KV cache was full, and prompts were computed twice.",
         sentences(
             f"KV {numbers.percent(kv)}" + (f", full for {numbers.duration(held)}" if held else "")
-            + f"{_tokens(seen)}. {some_requests(lost)} lost their place in it"
+            + f"{_tokens(seen, kv)}. {some_requests(lost)} lost their place in it"
             + (f": about {numbers.count(again)} prompt tokens were computed again." if again else "."),
             _prompts(seen), effect(seen), waited(seen),
         ),
@@ -74,19 +77,42 @@ def _no_room(seen: Values) -> bool:
     share, whole, prompt = seen.now("kv"), seen.facts.kv_tokens, seen.asked.prompt
     if share is None:
         return False
-    return share >= FULL or bool(whole and prompt and (1 - share) * whole < 1.05 * prompt)
+    if share >= FULL or (whole and prompt and (1 - share) * whole < 1.05 * prompt):
+        return True
+    return not _seats_taken(seen) and _next_is_too_large(seen)
+
+
+def _next_is_too_large(seen: Values) -> bool:
+    """Return whether one more request, as large as those that run, would not fit into the cache."""
+    scene, peak = seen.scene, seen.kv_near
+    each = [
+        share / running
+        for column in scene.now
+        if (share := scene.value("kv", column)) is not None and (running := scene.value("running", column) or 0) > 0.2
+    ]
+    return peak is not None and len(each) >= 2 and peak + statistics.median(each) > 1.0
+
+
+def _seats_taken(seen: Values) -> bool:
+    seats, most = seen.facts.seats, seen.most("running_most") or seen.most("running") or 0.0
+    return seats is not None and most >= 0.95 * seats and (seen.most("running") or 0.0) >= 0.7 * seats
 
 
 def cache_full(seen: Values) -> Finding | None:
     """The cache is full, and requests wait for room in it."""
     if not _no_room(seen) or not seen.over("waiting", 0.5):
         return None
-    held = seen.held("kv", FULL)
+    held, peak = seen.held("kv", FULL), seen.kv_near
+    if peak is not None and peak < FULL:
+        running = some_requests(max(1.0, seen.scene.most("running", seen.scene.now) or 0.0))
+        full = f"KV {numbers.percent(peak)} with {running} under way{_tokens(seen, peak)}: one more does not fit."
+    else:
+        full = f"KV {numbers.percent(seen.kv_most)}" + (f", full for {numbers.duration(held)}" if held else "")
+        full += f"{_tokens(seen, seen.kv_most)}."
     return Finding(
         "kv-full", 1.8, "Requests wait for room in the KV cache.",
         sentences(
-            f"KV {numbers.percent(seen.most('kv'))}" + (f", full for {numbers.duration(held)}" if held else "")
-            + f"{_tokens(seen)}."
+            full
             + (f" A prompt has {numbers.count(seen.asked.prompt)}." if seen.asked.prompt else ""),
             waited(seen), effect(seen),
         ),
@@ -99,7 +125,7 @@ def queue(seen: Values) -> Finding | None:
     if not seen.over("waiting", 0.5) or _no_room(seen):
         return None
     running, seats = seen.most("running") or 0.0, seen.facts.seats
-    full = running >= 0.95 * seats if seats is not None else _level(seen)
+    full = _seats_taken(seen) if seats is not None else _level(seen)
     kv = seen.now("kv")
     room = f"; its cache is full to {numbers.percent(kv)}" if kv is not None else ""
     taken = full and seats is not None
@@ -186,7 +212,8 @@ def more_users(seen: Values) -> Finding | None:
     if not seen.rose("out", 1.1):
         return None  # they only pile up, since each takes longer
     return Finding(
-        "more-users", 1.1, "More requests share it: each one gets less, all together more.",
+        "more-users", 0.85 if seen.over("waiting", 0.5) else 1.1,
+        "More requests share it: each one gets less, all together more.",
         sentences(f"Running {seen.text('running', values.requests)}.", effect(seen), waited(seen)),
         "It works as it should; more GPUs or a second engine make each one quicker.",
     )  # fmt: skip
@@ -204,8 +231,8 @@ def uneven_ranks(seen: Values) -> Finding | None:
     )  # fmt: skip
 
 
-def _tokens(seen: Values) -> str:
-    share, whole = seen.most("kv"), seen.facts.kv_tokens
+def _tokens(seen: Values, share: float | None) -> str:
+    whole = seen.facts.kv_tokens
     if share is None or not whole:
         return ""
     return f": {numbers.count(share * whole)} of {numbers.count(whole)} tokens"

@@ -24,6 +24,8 @@ def explain(
     found = sorted((one for rule in RULES if (one := rule(seen)) is not None), key=lambda one: one.weight, reverse=True)
     if not scene.episode:  # nothing is worse than it was: only what holds it back at all times is an answer
         found = [one for one in found if one.rule in ALWAYS]
+    if _nothing_asked(seen):  # what is busy, hot or full beside it makes nothing slow
+        found = [one for one in found if one.rule == "asleep"]
     best = found[0] if found else _calm(seen)
     held = scene.episode or scene.now
     before = scene.before
@@ -71,14 +73,27 @@ ALWAYS = frozenset({
 })  # fmt: skip
 
 
+def _asks(seen: Values) -> float:
+    """Return how many requests run or wait."""
+    return (seen.now("running") or 0.0) + (seen.now("waiting") or 0.0)
+
+
+def _nothing_asked(seen: Values) -> bool:
+    return _asks(seen) < 0.05 and (seen.now("out") or 0.0) < 0.05
+
+
 def _calm(seen: Values) -> Finding:
     """Return what is to say where no rule explains anything."""
     scene = seen.scene
-    asks = (seen.now("running") or 0.0) + (seen.now("waiting") or 0.0)
-    if asks < 0.05 and (seen.now("out") or 0.0) < 0.05:
+    asks = _asks(seen)
+    if _nothing_asked(seen):
         known = seen.now("running") is not None or seen.now("out") is not None
-        title = "Nothing is asked of it." if known else "Nothing is known of this time."
-        return Finding("idle" if known else "unknown", 0.0, title, slow=False)
+        if known:
+            return Finding("idle", 0.0, "Nothing is asked of it.", slow=False)
+        return Finding(
+            "unknown", 0.0, "Nothing is known of this time.",
+            advice="Samples are taken while the screens are open, or by `vllm-studio serve`.", slow=False,
+        )  # fmt: skip
     if scene.episode:
         return Finding(
             "unexplained", 0.0, "It is slower than before, and nothing that is measured tells why.",
@@ -103,7 +118,7 @@ def _calm(seen: Values) -> Finding:
 def not_it(seen: Values, rule: str) -> list[str]:
     """Return what was looked at and is fine."""
     found = []
-    kv, power, limit = seen.most("kv"), seen.now("power"), seen.facts.power_limit
+    kv, power, limit = seen.kv_most, seen.now("power"), seen.facts.power_limit
     if kv is not None and kv < 0.85 and not rule.startswith("kv"):
         found.append(f"KV cache {numbers.percent(kv)}")
     if (seen.most("waiting") or 0.0) < 0.5 and seen.now("waiting") is not None and rule != "queue":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.run import ANSWERING
@@ -12,6 +12,7 @@ from vllm_studio_tui.services.watching.why.scene import AskedFor, EngineFacts, L
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.gpus import Gpu
+    from vllm_studio_tui.domain.timeline import Take
     from vllm_studio_tui.runs.read import RunView
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.store.requests import AskedBy
@@ -47,7 +48,13 @@ HOST: Mapping[str, HostSeries] = {
     "host_cpu": HostSeries.CPU, "host_memory": HostSeries.MEMORY, "swap": HostSeries.SWAP,
 }  # fmt: skip
 
-Over = Callable[[Sequence[str], float, float, int], Mapping[str, Sequence[float | None]]]
+
+class Over(Protocol):
+    """What has series as columns, see `Timeline.over`."""
+
+    def __call__(
+        self, names: Sequence[str], since: float, until: float, columns: int, *, take: Take = "mean"
+    ) -> Mapping[str, Sequence[float | None]]: ...
 
 
 def scene_at(over: Over, run: RunView, gpus: Sequence[Gpu], at: float, now: float, facts: EngineFacts) -> Scene:
@@ -64,6 +71,11 @@ def scene_at(over: Over, run: RunView, gpus: Sequence[Gpu], at: float, now: floa
     lines: dict[str, Line] = {name: found.get(series, ()) for name, series in {**engine, **host}.items()}
     for name, (_, together) in GPUS.items():
         lines[name] = _together([found.get(one, ()) for one in of_gpus[name]], columns, together)
+    # An engine that preempts has room again at once, and places are free for a moment where two answers end together:
+    # of such a column the mean never tells that it was full.
+    most = {name: engine[name] for name in ("kv", "running")}
+    peaks = over(list(most.values()), until - columns * step, until, columns, take="max")
+    lines |= {f"{name}_most": peaks.get(series, ()) for name, series in most.items()}
     # The last column is the one that holds `until`.
     return Scene(lines, until - columns * step, step, columns - 1 - after, facts)
 

@@ -95,8 +95,10 @@ def processor(seen: Values) -> Finding | None:
 
 def others_take_the_processor(seen: Values) -> Finding | None:
     """An engine on the processor gets less of it, for others have it."""
-    if seen.facts.gpus or not seen.over("host_cpu", 92) or not seen.fell("out", 0.85):
+    if seen.facts.gpus or not seen.over("host_cpu", 92) or not seen.over("running", 0.5):
         return None
+    if not seen.fell("out", 0.85 * min(1.0, seen.ratio("running") or 1.0)):
+        return None  # less came since less was asked
     if not seen.fell("cpu", 0.85) and not seen.rose("host_cpu", 1.3):
         return None
     return Finding(

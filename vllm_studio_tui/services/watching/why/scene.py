@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 #: Columns that may be quick in the midst of a slow time.
@@ -114,6 +114,15 @@ class Scene:
     def usual(self, name: str, columns: Iterable[int]) -> float | None:
         known = self.known(name, columns)
         return statistics.median(known) if known else None
+
+    def at_last_known(self, reach: float) -> Scene:
+        """Return the scene at the last column of which something is known, no more than so many seconds before."""
+        first = max(0, self.at - round(reach / self.step))
+        known = (one for one in range(self.at, first - 1, -1) if self.known_of_engine(one))
+        return replace(self, at=next(known, self.at))
+
+    def known_of_engine(self, column: int) -> bool:
+        return any(self.value(name, column) is not None for name in ("running", "waiting", "out"))
 
     # --- the slow time ----------------------------------------------------------------------------------
 

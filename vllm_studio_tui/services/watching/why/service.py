@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds of columns at the end that are not whole yet.
 UNFINISHED = 5.0
+#: Samples are kept once a minute: where none are taken in this program, the last ones are so old at most.
+KEPT_AGE = 180.0
 
 
 class WhyService:
@@ -28,7 +30,8 @@ class WhyService:
 
     Args:
         timeline: Has the series.
-        latest: The last sample, None before the first.
+        latest: The last sample, None before the first, or where this program takes none.
+        look: Takes one of a run, where this program takes none.
         find: Finds a run by its id or recipe.
         db: Has the requests.
     """
@@ -39,11 +42,13 @@ class WhyService:
         latest: Callable[[], Snapshot | None],
         find: Callable[[str], RunView],
         db: Callable[[], Database],
+        look: Callable[[RunView], Snapshot] | None = None,
     ) -> None:
         self._timeline = timeline
         self._latest = latest
         self._find = find
         self._db = db
+        self._look = look
 
     def slow(self, run_id: str, at: float | None = None) -> Why | None:
         """Return why a run is slow at a moment, or that it is not; None where there is no such run. Blocking.
@@ -55,11 +60,16 @@ class WhyService:
             run = self._find(run_id)
         except NotFound:
             return None
-        now, snapshot = time.time(), self._latest()
+        snapshot = self._latest()
+        if snapshot is None and self._look is not None:
+            snapshot = self._look(run)
+        now = time.time()
         moment = min(now, at if at is not None else now) - (UNFINISHED if at is None or now - at < UNFINISHED else 0.0)
         gpus = gpus_of(run, snapshot)
         facts = facts_of(run, gpus, snapshot, present=now - moment <= PRESENT)
         scene = scene_at(self._timeline.over, run, gpus, moment, now, facts)
+        if at is None:
+            scene = scene.at_last_known(KEPT_AGE)
         held, before = scene.episode or scene.now, scene.before
         # Of whole seconds, as the list of requests is asked for the same ones.
         asked = self._asked(run, math.floor(scene.time(held.start)), math.ceil(scene.time(held.stop)))

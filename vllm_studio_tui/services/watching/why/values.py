@@ -42,6 +42,17 @@ class Values:
         """Return the largest value of the slow time."""
         return self.scene.most(name, self.scene.episode or self.scene.now)
 
+    @property
+    def kv_most(self) -> float | None:
+        """Return how full the cache was at most."""
+        return self.most("kv") if (full := self.most("kv_most")) is None else full
+
+    @property
+    def kv_near(self) -> float | None:
+        """Return how full the cache was at most about the moment."""
+        peak = self.scene.most("kv_most", self.scene.now)
+        return self.scene.most("kv", self.scene.now) if peak is None else peak
+
     def before(self, name: str) -> float | None:
         return self.scene.usual(name, self.scene.before) if self.scene.before else None
 

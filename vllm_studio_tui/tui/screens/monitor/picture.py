@@ -107,7 +107,7 @@ class Picture:
         gap = [Row()] if box and size >= Size.BASE else []
         made = self._charts(width, max(0, room - len(box) - len(gap)))
         if box:
-            made += [*gap, *box]
+            made = [*made, *gap, *box]  # the charts are kept for the next picture as they are
         return (made + self._below(width, room - len(made) - 1))[:room]
 
     def _below(self, width: int, room: int) -> list[Row]:
