@@ -405,12 +405,12 @@ def test_a_run_is_the_named_one_or_the_only_one() -> None:
     live: list[Any] = []
     runs: Any = SimpleNamespace(live=lambda: live)
     with pytest.raises(NotFound):
-        command.chosen_run(runs, None)
+        command.chosen(runs, None)
     live.append(SimpleNamespace(run_id="a"))
-    assert command.chosen_run(runs, None).run_id == "a"
+    assert command.chosen(runs, None).run_id == "a"
     live.append(SimpleNamespace(run_id="b"))
     with pytest.raises(UsageError, match="a, b"):
-        command.chosen_run(runs, None)
+        command.chosen(runs, None)
 
 
 def test_the_command_prints_the_metrics_of_a_run(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,7 +418,7 @@ def test_the_command_prints_the_metrics_of_a_run(engine: str, monkeypatch: pytes
     run = SimpleNamespace(
         run_id="r-1", recipe_id="r", backend="vllm", base_url=engine, state="ready", spec=spec, status=status
     )
-    monkeypatch.setattr(command, "chosen_run", lambda runs, name: run)
+    monkeypatch.setattr(command, "chosen", lambda runs, name: run)
     app = typer.Typer()
     command.register(app)
     Engine.texts = [vllm(100, 100).encode(), vllm(100, 400, ttft=(0, 3, 4), ttft_sum=2).encode()]

@@ -92,7 +92,7 @@ def _calm(seen: Values) -> Finding:
             return Finding("idle", 0.0, "Nothing is asked of it.", slow=False)
         return Finding(
             "unknown", 0.0, "Nothing is known of this time.",
-            advice="Samples are taken while the screens are open, or by `vllm-studio serve`.", slow=False,
+            advice="Samples are taken while the screens are open.", slow=False,
         )  # fmt: skip
     if scene.episode:
         return Finding(
