@@ -70,6 +70,18 @@ def test_an_engine_of_somebody_else_is_found_and_stopped(tmp_path: Path) -> None
         child.wait()
 
 
+def test_a_program_that_prints_its_help_is_no_engine(tmp_path: Path) -> None:
+    program = script(tmp_path, "llama-server")
+    children = [subprocess.Popen([program, *words]) for words in (["--help"], ["--port", "8125"])]
+    try:
+        until(lambda: any(one.pid == children[1].pid for one in foreign.find_foreign()), "found")
+        assert children[0].pid not in {one.pid for one in foreign.find_foreign()}
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
 def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text(

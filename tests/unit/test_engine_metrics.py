@@ -407,7 +407,7 @@ def test_a_run_is_the_named_one_or_the_only_one() -> None:
     with pytest.raises(NotFound):
         command.chosen(runs, None)
     live.append(SimpleNamespace(run_id="a"))
-    assert command.chosen(runs, None).run_id == "a"
+    assert command.chosen(runs, None) is live[0]
     live.append(SimpleNamespace(run_id="b"))
     with pytest.raises(UsageError, match="a, b"):
         command.chosen(runs, None)

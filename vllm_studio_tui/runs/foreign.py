@@ -20,6 +20,8 @@ from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.runs.ending import KEEPER
 
+#: A program that has one of these prints it and ends: it serves nobody.
+ASKS_FOR_WORDS = frozenset({"--help", "-h", "--version"})
 #: Seconds between asking an engine to end and killing it.
 GRACE = 15.0
 
@@ -73,7 +75,9 @@ def find_foreign() -> list[Foreign]:
     found = []
     for one in process.all_processes():
         argv = _argv(one.pid)
-        engine = next((match for kind in kinds if (match := kind.foreign(argv)) is not None), None) if argv else None
+        if not argv or ASKS_FOR_WORDS.intersection(argv):
+            continue
+        engine = next((match for kind in kinds if (match := kind.foreign(argv)) is not None), None)
         if engine is None or one.state in "ZX" or process.environment_value(one.pid, VARIABLE) is not None:
             continue
         user = _user(one.pid)
