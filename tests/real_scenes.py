@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,16 +41,13 @@ def told(name: str, backend: str = "vllm") -> tuple[tuple[float, EngineMetrics],
     return tuple((at, probe.observe(text, at)) for at, text in scrapes(name))
 
 
-def real_scene(
-    name: str, second: float, facts: EngineFacts, *, host_cpu: Callable[[float], float | None] = lambda at: None
-) -> Scene:
-    """Return the scene around a second of a capture, as it was seen then."""
-    history = History(2.0)
+def real_scene(name: str, second: float, facts: EngineFacts, *, later: float = 5.0) -> Scene:
+    """Return the scene around a second of a capture, as it was seen so many seconds later."""
+    history, now = History(2.0), BEGIN + second + later
     for at, metrics in told(name):
-        if at > second + 5.0:
+        if BEGIN + at > now:
             break
-        history.record(Tick(BEGIN + at, GpuReport(BEGIN + at), Host(host_cpu(at)), {RUN: metrics}))
-    now = BEGIN + second + 5.0
+        history.record(Tick(BEGIN + at, GpuReport(BEGIN + at), Host(), {RUN: metrics}))
     timeline = Timeline(lambda: history, clock=lambda: now)
     run = cast(RunView, cast(Any, SimpleNamespace(run_id=RUN)))
     return scene_at(timeline.over, run, (), BEGIN + second, now, facts)

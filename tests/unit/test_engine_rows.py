@@ -75,6 +75,16 @@ def test_nothing_known_is_a_dash_and_never_zero() -> None:
     assert GLYPHS.unknown in drawn(EngineMetrics(ttft=Percentiles(count=0)), 80, Size.BASE)[1]
 
 
+@pytest.mark.parametrize(("width", "size"), [(160, Size.FULL), (120, Size.WIDE), (80, Size.BASE), (60, Size.COMPACT)])
+def test_an_engine_that_tells_nothing_says_why_instead_of_dashes(width: int, size: Size) -> None:
+    silent = EngineMetrics(error="transformers has no metrics endpoint")
+    row = drawn(silent, width, size, ready_at=1.0)[1]
+    assert "ready   transformers has no metrics" in row and len(row) <= width - 1
+    assert "–" not in row
+    unsafe = EngineMetrics(error="\x1b[2J" + "w" * 900)
+    assert len(drawn(unsafe, width, size)[1]) <= width and "\x1b" not in drawn(unsafe, width, size)[1]
+
+
 def test_preemptions_of_its_whole_life_are_not_shown_as_those_of_now() -> None:
     assert "925" not in drawn(EngineMetrics(preemptions=925, since_start=("preemptions",)), 160, Size.FULL)[1]
     assert "925" in drawn(EngineMetrics(preemptions=925), 160, Size.FULL)[1]

@@ -4,6 +4,7 @@ vLLM 0.32 on a processor with a model of 135 million parameters. `vllm-kv` has a
 two people at first, from second 91 on eight with answers of 400 tokens, which it does not hold; from second 250 on
 three with prompts of 1700 tokens, of which one fits. `vllm-queue` has two seats: one person, from second 80 on eight.
 `vllm-prefill` reads prompts in chunks of 2048 tokens: three people, from second 80 on one more with prompts of 4000.
+`vllm-whole` reads each prompt in one step, on a machine that others keep busy: the same, from second 70 on.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from vllm_studio_tui.probes.engine.reader import EngineProbe
 from vllm_studio_tui.services.watching.why.explain import explain
 from vllm_studio_tui.services.watching.why.scene import EngineFacts
 
-SEATS = {"vllm-kv": 8, "vllm-queue": 2, "vllm-prefill": 8}
+SEATS = {"vllm-kv": 8, "vllm-queue": 2, "vllm-prefill": 8, "vllm-whole": 8}
 
 
-def why_at(name: str, second: float) -> Why:
+def why_at(name: str, second: float, later: float = 5.0) -> Why:
     facts = EngineFacts(seats=SEATS[name], kv_tokens=told(name)[-1][1].kv_tokens_total)
-    return explain(real_scene(name, second, facts), "run-1", "smol")
+    return explain(real_scene(name, second, facts, later=later), "run-1", "smol")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,14 @@ def test_a_queue_is_told_with_the_places_that_there_are_and_those_who_wait() -> 
     # Its clients got 35.4 tokens a second together, before 13.0 with half a second between two questions.
     assert why.figures["out"].now == pytest.approx(35.4, rel=0.1)
     assert why.figures["out"].before == pytest.approx(14.0, rel=0.1)
+
+
+def test_a_step_that_reads_a_whole_prompt_is_named_when_it_is_over() -> None:
+    """While it lasts the engine tells nothing new, and no rule guesses: half a minute without a token."""
+    meanwhile, afterwards = why_at("vllm-whole", 95), why_at("vllm-whole", 95, later=60.0)
+    assert (meanwhile.rule, meanwhile.slow) == ("unexplained", True)
+    assert afterwards.rule == "prefill-first", (afterwards.title, afterwards.sentences)
+    assert why_at("vllm-whole", 140).rule == "prefill-first"
 
 
 def test_answers_that_stand_behind_prompts_are_told_with_what_clients_got() -> None:

@@ -139,4 +139,17 @@ def test_one_look_has_what_the_engine_tells_and_bears_with_one_that_does_not(run
     assert engine is not None and engine.running == 0
     assert run.spec is not None
     away = replace(run, spec=replace(run.spec, base_url=f"http://127.0.0.1:{free_port()}/v1"))
-    assert look_once(places, away, lambda: GpuReport(0.0)).engine(run.run_id) is None
+    silent = look_once(places, away, lambda: GpuReport(0.0)).engine(run.run_id)
+    assert silent is not None and silent.error and "No metrics from" in silent.error
+
+
+def test_an_engine_that_tells_nothing_of_itself_is_told_as_that(run: RunView, tmp_path: Path) -> None:
+    told = Snapshot(
+        Tick(time.time(), GpuReport(0.0), Host(), {run.run_id: EngineMetrics(error="it has no metrics endpoint")}),
+        (run,), (run,),
+    )  # fmt: skip
+    db = Database.open(tmp_path / "studio.db")
+    why = WhyService(Timeline(lambda: None), lambda: told, lambda name: run, lambda: db).slow(run.run_id)
+    db.close()
+    assert why is not None and why.rule == "unknown"
+    assert why.sentences == ("The engine tells nothing of itself: it has no metrics endpoint.",)

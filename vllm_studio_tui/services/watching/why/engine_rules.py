@@ -166,11 +166,13 @@ def cold_cache(seen: Values) -> Finding | None:
 
 def prefill_first(seen: Values) -> Finding | None:
     """Answers wait for prompts that are computed between their tokens."""
-    prefill = seen.now("prefill") or 0.0
+    # In a step that reads a whole prompt nothing is counted until its end, and that may lie behind the moment.
+    prefill = max(seen.now("prefill") or 0.0, seen.scene.mean("prefill", seen.scene.episode) or 0.0)
     usual = seen.before("prefill")
-    if prefill < FLOOD_LEAST or (usual is not None and prefill < FLOOD * usual):
+    least = min(FLOOD_LEAST, 2 * (seen.before("out") or FLOOD_LEAST))  # an engine on a processor is slow at both
+    if prefill < least or (usual is not None and prefill < FLOOD * usual):
         return None
-    more, answers = seen.ratio("prefill"), seen.ratio("out")
+    more, answers = prefill / usual if usual else None, seen.ratio("out")
     if more is not None and answers is not None and more < 1.4 * answers:
         return None  # answers rose as much: more people ask
     if not (seen.rose("itl", 1.2) or (seen.fell("out", 0.85) and seen.over("running", 1.5))):
@@ -180,7 +182,7 @@ def prefill_first(seen: Values) -> Finding | None:
     apt = bool(seen.facts.gpus)
     return Finding(
         "prefill-first", 1.4, "Answers stand behind prompts: computing these takes the steps.",
-        sentences(_prompts(seen), effect(seen), _step(seen), waited(seen) or _who(seen)),
+        sentences(_prompts(seen, prefill), effect(seen), _step(seen), waited(seen) or _who(seen)),
         "Smaller chunks of prompts hold answers up less; prompts then take longer.",
         {"max_num_batched_tokens": smaller} if apt and (batched is None or smaller < batched) else {},
         f"chunks of {smaller} tokens" if apt and (batched is None or smaller < batched) else "",
@@ -238,9 +240,11 @@ def _tokens(seen: Values, share: float | None) -> str:
     return f": {numbers.count(share * whole)} of {numbers.count(whole)} tokens"
 
 
-def _prompts(seen: Values) -> str:
-    now = seen.now("prefill")
-    return "" if now is None else f"Prompts computed: {seen.text('prefill', values.rate)}."
+def _prompts(seen: Values, speed: float | None = None) -> str:
+    now, before = seen.now("prefill") if speed is None else speed, seen.before("prefill")
+    if now is None:
+        return ""
+    return f"Prompts computed: {values.rate(now)}" + ("." if before is None else f", before {values.rate(before)}.")
 
 
 def _step(seen: Values) -> str:

@@ -92,7 +92,8 @@ def _calm(seen: Values) -> Finding:
             return Finding("idle", 0.0, "Nothing is asked of it.", slow=False)
         return Finding(
             "unknown", 0.0, "Nothing is known of this time.",
-            advice="Samples are taken while the screens are open.", slow=False,
+            sentences(f"The engine tells nothing of itself: {seen.facts.silent}." if seen.facts.silent else ""),
+            advice="" if seen.facts.silent else"Samples are taken while the screens are open.", slow=False,
         )  # fmt: skip
     if scene.episode:
         return Finding(

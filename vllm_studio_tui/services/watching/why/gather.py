@@ -123,6 +123,7 @@ def facts_of(run: RunView, gpus: Sequence[Gpu], snapshot: Snapshot | None, *, pr
         imbalance=_times(engine.imbalance) if live and engine is not None else None,
         ranks=len(engine.ranks) if engine is not None else 0,
         others=_others(run, gpus) if live else (),
+        silent=(engine.error or "") if live and engine is not None else "",
     )
 
 

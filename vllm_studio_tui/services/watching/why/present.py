@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.sample import Host, Tick
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 
 
 def look_once(places: Places, run: RunView, gpu_report: Callable[[], GpuReport]) -> Snapshot:
-    """Return what the GPUs and the run's engine say now; without the engine where it tells nothing. Blocking."""
+    """Return what the GPUs and the run's engine say now, or why that tells nothing. Blocking."""
     from vllm_studio_tui.services.engine_readings import measure
 
     engines = {}
     if run.state in ANSWERING:
         try:
             told = measure(places, run, 0.0)
-        except StudioError:  # its key cannot be read, or it is somebody else's: it is explained without
-            pass
-        else:
-            engines = {run.run_id: told} if told.error is None else {}
+        except StudioError as error:  # its key cannot be read, or it is somebody else's
+            told = EngineMetrics(error=error.title)
+        engines = {run.run_id: told}
     return Snapshot(Tick(time.time(), gpu_report(), Host(), engines), (run,), (run,))

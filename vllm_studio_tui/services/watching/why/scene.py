@@ -46,6 +46,7 @@ class EngineFacts:
         sleep: It sleeps at the moment.
         imbalance: The busiest of its data-parallel ranks, as a multiple of their mean; at the moment.
         ranks: How many there are.
+        silent: Why the engine tells nothing of itself at the moment; empty: it does, or that is not known.
         others: Who else works on its GPUs at the moment: (name, percent of the GPU).
     """
 
@@ -61,6 +62,7 @@ class EngineFacts:
     imbalance: float | None = None
     ranks: int = 0
     others: tuple[tuple[str, float], ...] = ()
+    silent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

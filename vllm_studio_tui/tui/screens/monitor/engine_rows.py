@@ -176,6 +176,12 @@ def engines(
                        width, now)  # fmt: skip
         else:
             metrics, ready = one.metrics or EngineMetrics(), run.status.ready_at
+            if metrics.error is not None:  # dashes alone would not say why
+                words, colour = _state(run.state, metrics)
+                after = row.put(x + 19 if full else x + names + 3, words, colour)
+                row.put(after + 3, metrics.error, "dim", max(0, width - after - 4))
+                rows.append(row)
+                continue
             line = _Line(
                 _state(run.state, metrics), metrics, glyphs, None if ready is None else now - ready, one.age is None
             )
