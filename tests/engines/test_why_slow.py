@@ -92,7 +92,8 @@ def test_a_small_cache_and_few_places_are_named_with_what_clients_feel(home: Hom
             with clients.asking(1, 60, 60):
                 time.sleep(USUAL)  # the usual time is a time
                 usual = studio.why.slow(run["run_id"])
-            assert usual is not None and usual.rule == "not-slow", usual
+            # Whether others compute on this machine meanwhile is no matter of this test.
+            assert usual is not None and usual.rule in ("not-slow", "host-crowded"), usual
 
             with clients.asking(2 * SEATS, 60, 60):
                 queue = explained(studio, run["run_id"], "queue", 40.0)
