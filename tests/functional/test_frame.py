@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
+import warnings
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,25 @@ async def test_the_help_says_what_the_short_words_of_a_screen_mean(tmp_path: Pat
         await stage.press("question_mark")
         await stage.until(lambda: "STATES OF A RUN" in stage.text(), "the help of recipes")
         assert "time to first token" not in stage.text()
+
+
+async def test_work_that_is_ended_before_it_begins_is_never_left_unawaited(tmp_path: Path) -> None:
+    began = []
+
+    async def work(which: str) -> None:
+        began.append(which)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        async with staged(tmp_path) as stage:
+            works = [work("ended"), work("late")]
+            stage.app.spawn(works[0]).cancel()
+            await stage.until(lambda: inspect.getcoroutinestate(works[0]) == inspect.CORO_CLOSED, "it is closed")
+            stage.app.spawn(works[1])
+            stage.app.workers.cancel_all()  # as the app does when it closes
+            stage.app.exit(0)
+        assert inspect.getcoroutinestate(works[1]) == inspect.CORO_CLOSED
+        works.clear()
+        gc.collect()
+    assert not began
+    assert not [one for one in said if "never awaited" in str(one.message)]

@@ -583,3 +583,27 @@ async def test_a_command_that_was_made_while_a_run_began_is_made_again(
         place._states = ("before it began",)
         place._plan_now()
         await stage.until(lambda: len(made) > 1 and "--port 8001" in stage.text(), "the command of now")
+
+
+async def test_a_recipe_that_cannot_be_looked_at_says_why_and_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "AGAIN", 0.05)
+    async with staged(tmp_path, place="recipes", size=(160, 45)) as stage:
+        await stage.until(lambda: "COMMAND" in stage.text(), "the first recipe is looked at")
+        number = stage.studio.recipes.number
+        for fault, words in (
+            (OSError("the disk is away"), "looked at: OSError"),
+            (NotFound("no such recipe", advice="Look again."), "no such recipe"),
+        ):
+
+            def fails(*_: object, fault: Exception = fault) -> int:
+                raise fault
+
+            monkeypatch.setattr(stage.studio.recipes, "number", fails)
+            await stage.press("down")
+            await stage.until(lambda: words in stage.text(), "the fault is said")  # noqa: B023, RUF100
+            assert "looking" not in stage.text()
+            monkeypatch.setattr(stage.studio.recipes, "number", number)
+            await stage.until(lambda: words not in stage.text(), "it is tried again")  # noqa: B023, RUF100
+            assert "looking" not in stage.text()

@@ -66,7 +66,11 @@ class BackgroundApp(App[int], inherit_bindings=False):
                     self.tell_error(error)
                 return None
 
-        return self.run_worker(guarded(), group=group, exit_on_error=False)
+        worker = self.run_worker(guarded, group=group, exit_on_error=False)
+        if isinstance(work, Coroutine) and worker._task is not None:
+            # As the app closes it ends what has not begun: the work was never awaited, which Python would report.
+            worker._task.add_done_callback(lambda _: work.close())
+        return worker
 
     @property
     def unheard(self) -> bool:

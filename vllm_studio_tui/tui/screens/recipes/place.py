@@ -157,10 +157,10 @@ class RecipesPlace(Place):
         self._plan_soon()
         self.shell.update_frame()
 
-    def _plan_soon(self) -> None:
+    def _plan_soon(self, seconds: float = REST) -> None:
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(REST, self._plan_now)
+        self._timer = self.set_timer(seconds, self._plan_now)
 
     def _plan_now(self) -> None:
         key = self.chosen
@@ -177,11 +177,11 @@ class RecipesPlace(Place):
         rows, states = self._rows, self._states
         plan = await self.shell.in_thread(partial(plans.plan_of_stored, self.studio, self.snapshot, key))
         self._plans[key] = plan
-        if rows is self._rows and states == self._states:
+        if rows is self._rows and states == self._states and not plan.failed:
             self._stale.discard(key)
-        else:  # recipes were changed, or runs began or ended, while it was made
+        else:  # recipes were changed, or runs began or ended, while it was made; or it was not made
             self._stale.add(key)
-            self._plan_soon()
+            self._plan_soon(plans.AGAIN if plan.failed else REST)
         self.update_place()
 
     def next_part(self, step: int) -> None:

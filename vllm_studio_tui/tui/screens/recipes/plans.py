@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import InvalidRecipe, StudioError
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.tui.terminal.faults import one_line
 
 if TYPE_CHECKING:
     from vllm_studio_tui.backends.base import Problem
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.recipes.revisions import Revision
     from vllm_studio_tui.services.watching.snapshot import Snapshot
 
+#: Seconds after which a look that failed is tried again.
+AGAIN = 5.0
 #: Runs that the details of a recipe list.
 RUNS = 6
 
@@ -70,6 +74,7 @@ class Plan:
         revision: The number of its latest revision; None where that is not known.
         since: What changed since it worked; None where nothing did, or where it never worked.
         fit: The memory that it would take; None where that is not known.
+        failed: Nothing could be found out, which `error` says; the next look may.
     """
 
     recipe_id: str
@@ -81,10 +86,21 @@ class Plan:
     revision: int | None = None
     since: Since | None = None
     fit: Fit | None = None
+    failed: bool = False
 
 
 def plan_of_stored(studio: StudioApi, snapshot: Snapshot | None, recipe_id: str) -> Plan:
-    """Return the plan of a stored recipe, with its latest runs. Blocking."""
+    """Return the plan of a stored recipe, with its latest runs; a fault is said in it. Blocking, never raises."""
+    try:
+        return _plan_of_stored(studio, snapshot, recipe_id)
+    except StudioError as error:
+        return Plan(recipe_id, None, error=f"{error.title}. {error.cause} {error.advice}".strip(), failed=True)
+    except Exception as error:  # noqa: BLE001, RUF100  # without words the screen would say for ever that it looks
+        logging.getLogger(__name__).exception("a recipe could not be looked at")
+        return Plan(recipe_id, None, error=f"It could not be looked at: {one_line(error)}", failed=True)
+
+
+def _plan_of_stored(studio: StudioApi, snapshot: Snapshot | None, recipe_id: str) -> Plan:
     try:
         launches = studio.run_history.launches(recipe_id, 40)
     except StudioError:
