@@ -33,6 +33,7 @@ either has run.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +50,8 @@ MEMORY_RESERVED = 600 * MIB
 POWER_LIMIT = 700.0
 POWER_IDLE = IDLE
 IDLE_SWING, IDLE_PERIOD = 2.0, 47.0
+#: MHz.
+CLOCK_BUSY, CLOCK_IDLE = 1980, 345
 #: What the driver keeps on a GPU that nobody uses.
 DRIVER_BYTES = 4 * MIB
 #: Process numbers of the invented processes: above any that Linux gives (2^22).
@@ -147,6 +150,14 @@ def scenario(text: str) -> Scenario:
     return Scenario(count, frozenset(driver), gpus, hang, processes, frozenset(busy), made)
 
 
+def count_here() -> int:
+    """Return how many GPUs the environment asks for; none where it asks for none that can be."""
+    try:
+        return scenario(os.environ.get(marks.GPUS, "").strip()).count
+    except SimulationError:
+        return 0
+
+
 def stamp(text: str) -> int | None:
     """Return what changes when the file that holds the scenario does; None where none does, or it cannot be read."""
     try:
@@ -223,12 +234,17 @@ def utilization(index: int, at: float, *, busy: bool = False) -> int:
 
 def temperature(index: int, at: float, *, busy: bool = False) -> int:
     """Return degrees Celsius, following the power with some seconds of delay."""
-    return round(28.5 + 0.086 * power_w(index, at - 8.0, busy=busy))
+    return round(warmth(power_w(index, at - 8.0, busy=busy)))
+
+
+def warmth(power: float) -> float:
+    """Return the degrees Celsius of a GPU that draws so many watts."""
+    return 28.5 + 0.086 * power
 
 
 def sm_clock(index: int, at: float, *, busy: bool = False) -> int:
     """Return MHz: a GPU with a program on it keeps its clocks up."""
-    return 1980 if busy or any(one.here(at) for one, _ in HOLDERS.on(index)) else 345
+    return CLOCK_BUSY if busy or any(one.here(at) for one, _ in HOLDERS.on(index)) else CLOCK_IDLE
 
 
 def nvlink_kib(index: int, at: float, *, busy: bool = False) -> int:
@@ -240,7 +256,12 @@ def nvlink_kib(index: int, at: float, *, busy: bool = False) -> int:
 
 def pcie_kb(index: int, at: float, *, busy: bool = False) -> int:
     """Return kB a second over PCIe."""
-    return 400 + 9_700 * utilization(index, at, busy=busy)
+    return int(traffic_kb(utilization(index, at, busy=busy)))
+
+
+def traffic_kb(percent: float) -> float:
+    """Return kB a second over PCIe of a GPU that is so busy."""
+    return 400 + 9_700 * percent
 
 
 def processes(index: int, at: float, *, busy: bool = False) -> list[tuple[int, int]]:

@@ -136,7 +136,10 @@ class Traffic:
 
     def power(self, moment: float, rank: int = 0) -> float:
         """Return the watts that the engine adds to those of one of its GPUs while it serves."""
-        flow = self.at(moment)
+        return self.watts(self.at(moment), rank)
+
+    def watts(self, flow: Flow, rank: int = 0) -> float:
+        """Return the same of what flows."""
         return max(0.0, self._decode * flow.output + _PREFILL * flow.burst * self._strength - _RANK * rank)
 
     @property
@@ -145,8 +148,10 @@ class Traffic:
 
     def energy(self, moment: float, rank: int = 0) -> float:
         """Return the joules of `power` since the engine was ready."""
-        sums = self.until(moment)
-        lasted = max(0.0, moment - self.ready)
+        return self.joules(self.until(moment), max(0.0, moment - self.ready), rank)
+
+    def joules(self, sums: Sums, lasted: float, rank: int = 0) -> float:
+        """Return the same of what has flowed in so many seconds."""
         return self._decode * sums.output + _PREFILL * self._strength * sums.burst - _RANK * rank * lasted
 
     # --- sums -------------------------------------------------------------------------------------------
@@ -172,9 +177,8 @@ class Traffic:
             burst * 0.16 * self._strength,
         )
 
-    def rates(self, moment: float) -> Sums:
-        """Return what each of the sums grows by in a second, at a moment."""
-        flow = self.at(moment)
+    def rates(self, flow: Flow) -> Sums:
+        """Return what each of the sums grows by in a second, of what flows."""
         rare = min(flow.requests, flow.burst * _BURST_REQUESTS * self._strength)
         return Sums(flow.output, flow.prompt, flow.cached, flow.requests, flow.running, flow.burst, rare)
 
@@ -234,6 +238,14 @@ class Traffic:
         if drawn % 100 >= 70:
             return None
         return EPOCH + span * SPAN + (drawn >> 8) % int(SPAN - LENGTH)
+
+    def height(self, since: float, until: float) -> float | None:
+        """Return the middle of a burst that lies between two moments; None: there is none."""
+        for span in {int((since - EPOCH) // SPAN), int((until - EPOCH) // SPAN)}:
+            begin = self._begins(span)
+            if begin is not None and since <= begin + LENGTH / 2 < until:
+                return begin + LENGTH / 2
+        return None
 
     def _depth(self, span: int) -> float:
         """Return what a burst of this span takes away from the wave at its height."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from vllm_studio_tui.domain.errors import StoreError
 from vllm_studio_tui.kit.paths import private_dir
 from vllm_studio_tui.store.database import NETWORK, filesystem_of
 from vllm_studio_tui.store.errors import BROKEN, primary_code, store_error
-from vllm_studio_tui.store.sample_blocks import TIERS, Block, Step
+from vllm_studio_tui.store.sample_blocks import TIERS, Block, Step, Tier
 from vllm_studio_tui.store.sample_reader import VERSION
 
 T = TypeVar("T")
@@ -160,6 +160,32 @@ class SampleWriter:
                 with contextlib.suppress(sqlite3.Error):
                     self._db = self._open()
             raise store_error(error, self._path) from None
+
+    def put(self, blocks: Iterable[tuple[Tier, int, str, Block]], recipes: Mapping[str, str], until: float) -> None:
+        """Keep whole blocks in the place of those that are there: a past that is made at once.
+
+        Args:
+            until: The end of what they have, a whole number of the longest steps.
+
+        Raises:
+            StoreError: They could not be kept.
+        """
+        try:
+            self._transaction(lambda: self._put(blocks, recipes, until))
+            if self._crowded():
+                self._shrink(until)
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from None
+
+    def _put(self, blocks: Iterable[tuple[Tier, int, str, Block]], recipes: Mapping[str, str], until: float) -> None:
+        for tier, start, name, block in blocks:
+            series = self._id(name, recipes, start + tier.block)
+            self._db.execute(
+                "INSERT OR REPLACE INTO blocks (tier, start, series, data) VALUES (?, ?, ?, ?)",
+                (tier.step, start, series, block.write()),
+            )
+        self._note("written", until)
+        self._note("folded", until)
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):

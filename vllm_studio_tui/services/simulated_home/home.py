@@ -30,8 +30,9 @@ from vllm_studio_tui.runs.port_choice import choose_port
 from vllm_studio_tui.services.simulated_home import chats
 from vllm_studio_tui.services.simulated_home.benchmarks import write_benchmarks
 from vllm_studio_tui.services.simulated_home.chats import PastChats
-from vllm_studio_tui.services.simulated_home.plan import FORMS, LOADED, RUNS, SERVES, Form
+from vllm_studio_tui.services.simulated_home.plan import FORMS, LOADED, RUNS, SERVES, Form, mark_of
 from vllm_studio_tui.services.simulated_home.run_files import RunFiles, older, spec_of
+from vllm_studio_tui.services.watching.sample_keeper import samples_file
 from vllm_studio_tui.simulation import gpus, holders, model_files, programs
 from vllm_studio_tui.simulation.recipes import LOADING, READY, simulated_recipes
 from vllm_studio_tui.store.conversion import to_json
@@ -76,7 +77,7 @@ class SimulatedHome:
 
     def __init__(self, places: Places, settings: Settings, db: Database, recipes: RecipesApi) -> None:
         self._places, self._settings, self._db, self._recipes = places, settings, db, recipes
-        self._mark = places.state / "simulation" / "home.json"
+        self._mark = mark_of(places)
 
     def open(self) -> read.RunView:
         """Fill the home where that is due, start what is to run, and return the run that serves."""
@@ -139,6 +140,9 @@ class SimulatedHome:
         for run in runs:
             shutil.rmtree(run.folder, ignore_errors=True)
         shutil.rmtree(holders.folder(), ignore_errors=True)
+        for ending in ("", "-wal", "-shm"):  # the month anew is written by who first watches: `month`
+            samples = samples_file(self._places)
+            samples.with_name(f"{samples.name}{ending}").unlink(missing_ok=True)
         with self._db.write() as tables:
             for table in ("runs", "run_readings", "run_gpus", "gpu_energy", "requests", "recipe_revisions"):
                 tables.execute(f"DELETE FROM {table}")  # noqa: RUF100, S608

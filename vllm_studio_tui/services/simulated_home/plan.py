@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.simulation.recipes import FAILED, LOADING, READY
 
 DAY = 24.0
+
+
+def mark_of(places: Places) -> Path:
+    """Return the file that says when a home was made; there is none in a home that was not made."""
+    return places.state / "simulation" / "home.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,14 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
         Form(0.25, "edit"),
     ),
     LOADING: (Form(12 * DAY, "import of recipes.yaml", {"max_model_len": 8192}), Form(5.1 * DAY, "edit")),
+    "phi-4": (Form(29.6 * DAY, "new"),),
+    "mistral-small-24b": (Form(25.9 * DAY, "new"),),
     "gemma-3-12b": (Form(11 * DAY, "new", {"max_model_len": 65536}), Form(10 * DAY, "edit")),
 }
 #: Oldest first. No two of them hold a GPU at once, and none holds one when the home is opened.
 RUNS = (
+    Past("phi-4", 29.4 * DAY, 24 * 3.3, version="0.31.0"),
+    Past("mistral-small-24b", 25.6 * DAY, 24 * 3.9, version="0.31.0"),
     Past("phi-4", 18.3 * DAY, 3.4, version="0.31.1"),
     Past(FAILED, 16.0 * DAY, form=0, fails="licence", version="0.31.1"),
     Past(READY, 20.9 * DAY, 24 * 4.6, form=0, version="0.31.1"),

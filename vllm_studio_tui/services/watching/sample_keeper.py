@@ -55,6 +55,7 @@ class SampleKeeper:
         size: Returns how many MiB it may take; 0: nothing is kept.
 
     Attributes:
+        size: Returns how many MiB it may take.
         trouble: Why nothing can be kept at the moment, in words; None while it can, or another program does it.
     """
 
@@ -72,7 +73,7 @@ class SampleKeeper:
         self._places = places
         self._history = history
         self._recipes = recipes
-        self._size = size or self._size_of_settings
+        self.size = size or self._size_of_settings
         self._clock = clock
         self._every = every
         self._lock: int | None = None
@@ -129,7 +130,7 @@ class SampleKeeper:
         """Return whether this program writes; become the one if there is none."""
         if self._writer is not None:
             return True
-        size = self._size()
+        size = self.size()
         if size <= 0 or (self._lock is None and not self._take_lock()):
             return False
         from vllm_studio_tui.store.sample_writer import SampleWriter

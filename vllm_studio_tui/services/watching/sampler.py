@@ -6,6 +6,7 @@ not answered keeps its last values, which carry their age.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.domain.sample import EngineHere, Tick
@@ -29,7 +31,7 @@ from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.foreign import ForeignEngines
-from vllm_studio_tui.services.watching.history import History
+from vllm_studio_tui.services.watching.history import FINE_SECONDS, History
 from vllm_studio_tui.services.watching.peaks import PeakWatch
 from vllm_studio_tui.services.watching.process_load import ProcessLoad
 from vllm_studio_tui.services.watching.sample_keeper import SampleKeeper, recipes_of
@@ -37,6 +39,7 @@ from vllm_studio_tui.services.watching.snapshot import Snapshot
 
 __all__ = ["Sampler", "Snapshot"]
 
+_log = logging.getLogger(__name__)
 #: Seconds over which percentiles and shares of an engine are taken.
 WINDOW = 60.0
 #: Where there is no GPU, the driver is asked only so often.
@@ -154,13 +157,23 @@ class Sampler:
             self.latest = snapshot
             self._bus.publish(snapshot)
             if behind:  # it takes a moment, which the first picture does not wait for
-                from vllm_studio_tui.services.watching.simulated_past import fill
-
-                fill(self.history, snapshot.tick)
+                self._catch_up(snapshot)
             # Where nothing runs and no GPU is there, half as often is enough; `wake` cuts the wait short.
             idle = not snapshot.tick.gpus.gpus and not any(run.live for run in snapshot.runs)
             self._wake.wait(max(0.05, self._every * (2 if idle else 1) - (time.monotonic() - began)))
             self._wake.clear()
+
+    def _catch_up(self, snapshot: Snapshot) -> None:
+        """Put what the simulation did before into the history, and a month of it into what is kept."""
+        from vllm_studio_tui.services.simulated_home.month import write_missing
+        from vllm_studio_tui.services.watching.simulated_past import A_DAY, fill
+
+        kept = False
+        try:
+            kept = write_missing(self._places, self.keeper.size(), recipes_of(snapshot.every), snapshot.tick.at)
+        except (StudioError, OSError):
+            _log.exception("no month of the simulation")
+        fill(self.history, snapshot.tick, FINE_SECONDS if kept else A_DAY)
 
     def sample(self) -> Snapshot:
         """One sample of everything."""
