@@ -165,6 +165,7 @@ class Engine:
                 self._next = self.now + 1.0
                 return
             prompt = max(8, round(load.prompt * draw.lognormvariate(0.0, 0.25)))
+            prompt = min(prompt, round(0.8 * self.machine.cache))  # nobody is let ask what can never fit
             answer = max(4, round(load.answer * draw.lognormvariate(0.0, 0.35)))
             self.waiting.append(Request(self._next, prompt, answer, round(prompt * load.cached)))
             self.came.append((self.waiting[-1], load.key))
@@ -305,6 +306,10 @@ class Engine:
         for name, line in self.lines.items():
             if every(name):
                 made[name] = [mean(line[at : at + step]) for at in range(0, len(line), step)]
+        # As a real history has them: of a column also the most of what is full for a moment.
+        for name in ("kv", "running"):
+            known = [value or 0.0 for value in self.lines.get(name, [])]
+            made[f"{name}_most"] = [max(known[at : at + step]) for at in range(0, len(known), step)]
         return made
 
 

@@ -40,6 +40,14 @@ SCENES: Mapping[str, Case] = {
     "the cache is full of long prompts": Case(
         "kv-full", {"prompt": 7000, "answer": 400, "cached": 0.95, "rate": 1.0}, {"cache": 30_000}
     ),
+    # As vLLM was seen to do it, see test_why_real: the cache is full to 60 % at most, and the next prompt does not fit.
+    "one long prompt fits into the cache at a time": Case(
+        "kv-full", {"prompt": 2000, "answer": 60, "cached": 0.0, "rate": 1.2},
+        {"cache": 3600, "seats": 8, "prompt": 100, "answer": 60, "rate": 0.8},
+    ),
+    "two seats for eight people": Case(
+        "queue", {"rate": 1.6}, {"seats": 2, "prompt": 100, "answer": 120, "cached": 0.0, "rate": 0.3},
+    ),
     "every seat is taken": Case("queue", {"rate": 2.6}, {"seats": 12, "rate": 1.2}),
     "a flood of prompts": Case("prefill-first", {"prompt": 5200, "cached": 0.0, "rate": 1.4, "answer": 120}),
     "prompts no longer begin alike": Case(
