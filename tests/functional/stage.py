@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from textual.pilot import Pilot
-
+from tests.functional.quiet_pilot import QuietPilot
 from tests.functional.stage_processes import StillProcesses
 from tests.unit.scripted_engine import Engine
 from vllm_studio_tui.backends.failures.table import FAILURES
@@ -55,6 +54,16 @@ STAGES = {
     "serving": "startup complete", "warmup": "init engine", "graphs": "Capturing", "kv_cache": "KV cache",
     "weights": "Loading safetensors",
 }  # fmt: skip
+
+
+#: Groups of the work that a press may begin, and that is done soon.
+AWAITED = {
+    "start", "commands", "recipes", "plan", "usage", "chats", "requests", "hosts", "models", "pulls", "section",
+    "match", "search", "fixes", "run-page", "completion", "create", "processes", "bench",
+}  # fmt: skip
+#: Likewise, but where a log is long it takes its time: it is waited for at most `A_WHILE` seconds.
+MOSTLY_SOON = {"log-study", "log-level"}
+A_WHILE = 1.0
 
 
 class StillSampler:
@@ -213,7 +222,7 @@ class Staged:
     faults_expected = False
 
     def __init__(
-        self, app: StudioApp, pilot: Pilot[int], studio: Studio, launcher: StageLauncher, engine: Engine
+        self, app: StudioApp, pilot: QuietPilot, studio: Studio, launcher: StageLauncher, engine: Engine
     ) -> None:
         self.app = app
         self.pilot = pilot
@@ -235,9 +244,11 @@ class Staged:
         return self.launcher.calls
 
     async def press(self, *keys: str) -> None:
+        """Press keys one after the other, each once what the one before it began is done."""
         self.pressed.update(keys)
-        await self.pilot.press(*keys)
-        await self.settle()
+        for key in keys:
+            self.pilot.send(key)
+            await self.settle()
 
     async def type(self, text: str) -> None:
         names = {" ": "space", "-": "minus", ".": "full_stop", "/": "slash", "?": "question_mark", ":": "colon"}
@@ -245,29 +256,16 @@ class Staged:
 
     async def settle(self) -> None:
         """Wait until commands, threads and screens have nothing left to do."""
-        deadline = time.monotonic() + 40
+        began = time.monotonic()
         while True:
             await self.pilot.pause()
-            pending = [worker for worker in self.app.workers if worker.group in ("start", "commands", "recipes", "plan",
-                       "usage", "chats", "requests", "hosts", "models", "pulls", "section", "match", "search", "fixes",
-                       "run-page", "completion", "create", "processes", "bench")
-                       and not worker.is_finished]  # fmt: skip
+            awaited = AWAITED | MOSTLY_SOON if time.monotonic() < began + A_WHILE else AWAITED
+            pending = [one for one in self.app.workers if one.group in awaited and not one.is_finished]
             waiting_for_a_person = len(self.app.screen_stack) > 1
             if not pending or (waiting_for_a_person and all(worker.group == "commands" for worker in pending)):
-                await self.pilot.pause(0)
-                if not self._at_work():
-                    return
-            assert time.monotonic() < deadline, f"still at work: {[worker.name for worker in pending]}"
-            await asyncio.sleep(0.01)
-
-    def _at_work(self) -> bool:
-        """Return whether something is still to be handled or drawn: a pause may end before it, on a busy machine."""
-        screen, resized = self.app.screen, (self.app._resize_event, self.app._resize_timer)
-        if screen._layout_required or screen._repaint_required or screen._scroll_required or any(resized):
-            return True
-        everything = (self.app, *screen.walk_children(with_self=True))
-        waiting = any(one.message_queue_size or one._next_callbacks for one in everything)
-        return bool(waiting or screen._callbacks or screen._dirty_widgets)
+                return
+            assert time.monotonic() < began + 40, f"still at work: {[worker.name for worker in pending]}"
+            await asyncio.sleep(0.002)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + 40
@@ -342,8 +340,8 @@ async def staged(
         prepare(studio)
     app = StudioApp(studio, **options)
     try:
-        async with app.run_test(size=size, notifications=True) as pilot:
-            stage = Staged(app, pilot, studio, launcher, engine)
+        async with app.run_test(size=size, notifications=True):
+            stage = Staged(app, QuietPilot(app), studio, launcher, engine)
             await stage.until(lambda: app.snapshot is now, "the sample of the stage, after the app's own first look")
             await stage.settle()
             yield stage

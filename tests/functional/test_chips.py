@@ -83,7 +83,7 @@ async def test_a_chip_of_a_word_goes_with_its_word(tmp_path: Path) -> None:
     async with staged(tmp_path / "home", place="chat", script=SCRIPT) as stage:
         prompt = place(stage).prompt
         prompt.set_text(f'see @"{tmp_path}/my note.md" please')
-        await shows(stage, "my note.md")
+        await stage.until(lambda: named(stage) == ["my note.md"], "the chip of the word")
         await stage.press("shift+tab", "d")
         assert prompt.text == "see please"
         await stage.press("u")
