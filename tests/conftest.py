@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -25,8 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("VLLM_STUDIO_")]:
         if not name.startswith("VLLM_STUDIO_TEST_"):
             del os.environ[name]
-    for name in ("COLUMNS", "LINES"):
+    # Without what was compiled before, each of hundreds of processes would compile all that it imports.
+    for name in ("COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
+    sys.dont_write_bytecode = False
     home = tempfile.TemporaryDirectory(prefix="vllm-studio-tests-")
     config.add_cleanup(home.cleanup)
     os.environ["VLLM_STUDIO_HOME"] = home.name

@@ -94,7 +94,7 @@ def environment(home: Path) -> dict[str, str]:
         text = f'#!/bin/sh\nexec {sys.executable} {"-m vllm_studio_tui " if program == "vllm-studio" else ""}"$@"\n'
         (programs / program).write_text(text)
         (programs / program).chmod(0o755)
-    ours = ("VLLM_STUDIO_", "XDG_", "PYTHONDONTWRITEBYTECODE")  # without the last, each command would compile anew
+    ours = ("VLLM_STUDIO_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {
         "HOME": str(home),
