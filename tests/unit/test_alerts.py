@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.process.house import until
 from vllm_studio_tui.config.settings import Settings, load_settings
 from vllm_studio_tui.domain.alerts import Alert, AlertRule, is_quiet
 from vllm_studio_tui.domain.errors import NotFound, SettingsError, StudioError, UsageError
@@ -27,7 +25,6 @@ from vllm_studio_tui.services.alerts.service import Alerts
 from vllm_studio_tui.services.alerts.state import AlertStates
 from vllm_studio_tui.services.alerts.subjects import SUBJECTS, read_limit
 from vllm_studio_tui.services.alerts.telling import Channels
-from vllm_studio_tui.services.alerts.watch import AlertWatch
 from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.store.alerts import AlertRows
 from vllm_studio_tui.store.database import Database
@@ -180,117 +177,9 @@ def test_quiet_hours_are_local_and_may_reach_over_midnight(hours: str | None, cl
 # --- who is told ------------------------------------------------------------------------------------------
 
 
-class Heard:
-    """Stands in for command and web address."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.heard: list[tuple[str, bool]] = []
-        self.problems: dict[str, str] = {}
-
-    def tell(self, alert: Alert) -> None:
-        self.heard.append((alert.rule, alert.firing))
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     return Places.under(tmp_path)
-
-
-class Watcher:
-    """A program that watches a home."""
-
-    def __init__(self, places: Places, **given: Any) -> None:
-        self.settings = Settings.model_validate({"alerts": {"hot": {"what": "gpu_temperature", "above": 85, "for": 0}}})
-        self.settings = self.settings.model_copy(update=given)
-        self.db = Database.open(places.database)
-        self.channels = Heard(self.settings)
-        self.clock = BEGIN
-        self.watch = AlertWatch(
-            places,
-            lambda: self.settings,
-            lambda: self.db,
-            channels=lambda _: self.channels,  # type: ignore[arg-type,return-value]
-            clock=lambda: self.clock,
-        )
-
-    def look(self, temperature: int, second: float = 0.0) -> Sequence[Alert]:
-        return [one for one in self.watch.look(sample(second, gpu(temperature))) if one.rule == "hot"]
-
-    def kept(self) -> list[tuple[str, bool]]:
-        return [(one.rule, one.firing) for one in AlertRows(self.db).latest()]
-
-    def close(self) -> None:
-        self.watch.close()
-        self.db.close()
-
-
-@pytest.fixture
-def watcher(places: Places) -> Iterator[Watcher]:
-    made = Watcher(places)
-    yield made
-    made.close()
-
-
-def test_what_begins_and_ends_is_told_once_and_kept(watcher: Watcher) -> None:
-    assert [one.now for one in watcher.look(90)] == ["90 °C"]
-    for second in range(1, 5):
-        watcher.look(91, second)
-    until(lambda: watcher.channels.heard == [("hot", True)], "it is told")
-    assert watcher.look(70, 10) == []
-    until(lambda: watcher.channels.heard == [("hot", True), ("hot", False)], "its end is told")
-    until(lambda: watcher.kept() == [("hot", False)], "it is kept")
-
-
-def test_the_program_after_goes_on_with_it_and_tells_it_not_again(places: Places) -> None:
-    first = Watcher(places)
-    first.look(90)
-    until(lambda: first.channels.heard == [("hot", True)], "it is told")
-    first.close()
-    second = Watcher(places)
-    second.look(90, 20)
-    until(lambda: second.watch._lock is not None and second.watch._channels is not None, "it keeps them")
-    until(lambda: bool(second.look(90, 30)), "it goes on")
-    second.look(70, 40)
-    until(lambda: second.channels.heard == [("hot", False)], "its end is told, and not its beginning")
-    until(lambda: second.kept() == [("hot", False)], "there is one row")
-    second.close()
-
-
-def test_of_two_programs_one_tells(places: Places) -> None:
-    first, second = Watcher(places), Watcher(places)
-    first.look(90)
-    until(lambda: first.channels.heard == [("hot", True)], "the first tells")
-    assert second.look(90), "the other shows it too"
-    second.look(70, 5)
-    first.look(70, 5)
-    until(lambda: first.channels.heard == [("hot", True), ("hot", False)], "the first tells the end")
-    assert second.channels.heard == []
-    first.close()
-    second.close()
-
-
-def test_in_quiet_hours_nobody_is_told_and_afterwards_of_what_still_is(places: Places) -> None:
-    at = time.mktime(time.strptime("2026-11-27 23:00", "%Y-%m-%d %H:%M"))
-    watcher = Watcher(places, alert_quiet="22:00-07:00")
-    watcher.clock = at
-    watcher.look(90)
-    until(lambda: watcher.kept() == [("hot", True)], "it is kept")
-    assert watcher.channels.heard == []
-    watcher.clock = at + 9 * 3600
-    watcher.watch._wake.set()
-    until(lambda: watcher.channels.heard == [("hot", True)], "it is told in the morning")
-    watcher.close()
-
-
-def test_settings_that_cannot_be_used_leave_the_built_in_rules_and_are_said(places: Places) -> None:
-    watcher = Watcher(places, alerts=Settings.model_validate({"alerts": {"mine": {"what": "nothing"}}}).alerts)
-    found = watcher.watch.look(sample(0, gpu(60, lost="gone")))
-    assert {one.rule for one in found} == {"gpu-lost", "settings"}
-    assert any("mine" in one.words for one in found)
-    watcher.close()
 
 
 # --- a command, a web address -----------------------------------------------------------------------------

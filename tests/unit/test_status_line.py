@@ -10,9 +10,11 @@ from rich.cells import cell_len
 
 from tests.functional.stage import GIB, NOW, run_view
 from vllm_studio_tui.cli import status
+from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.gpus import Gpu
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.paths import Places
+from vllm_studio_tui.runs.alert_line import worst_alert
 from vllm_studio_tui.runs.gpu_words import lost_words
 from vllm_studio_tui.runs.one_line import ledger_speed
 from vllm_studio_tui.runs.read import RunView, all_runs, shown_now, shown_runs
@@ -155,3 +157,15 @@ def test_the_quick_path_answers_the_line_alone(
     assert capfd.readouterr().out.startswith("gpu ")
     for other in (["--line", "--watch"], ["--line", "--width"], ["--line", "--width", "0"], ["--line", "--width", "²"]):
         assert status.quick(["status", *other]) is None
+
+
+def test_the_worst_alert_stands_behind_the_runs_and_before_figures_where_there_is_room(tmp_path: Path) -> None:
+    runs = [run_view(tmp_path, "qwen3", State.READY)]
+    lost, *words = status.words_of(EIGHT, 60, False)
+    text = status.line_of(runs, lost, words, 60, False, alert=("GPU 0 gpu-hot", "warn"))
+    assert text.startswith("● 1 qwen3  GPU 0 gpu-hot  gpu 55%")
+    assert status.line_of(runs, "", [], 12, False, alert=("GPU 0 gpu-hot", "warn")) == "● 1 qwen3"
+    assert status.line_of([], "", [], 40, False, alert=("host disk", "err")) == "host disk"
+    own = [Alert("gpu-lost", "GPU 1", NOW, "trouble"), Alert("disk", "host", NOW), Alert("kv-full", "qwen3", NOW + 1)]
+    assert worst_alert(own) == ("qwen3 kv-full", "warn"), "a lost GPU is shown by itself"
+    assert worst_alert([*own, Alert("mine", "host", NOW - 9, "trouble")]) == ("host mine", "err")

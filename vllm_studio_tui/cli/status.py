@@ -35,10 +35,12 @@ def quick(argv: list[str]) -> int | None:
         from vllm_studio_tui.kit.paths import Places
 
         gpus = _GpuWords(*given)  # before all else: the driver is asked while the runs are read
+        from vllm_studio_tui.runs.alert_line import read_worst
         from vllm_studio_tui.runs.read import shown_now
 
-        runs = shown_now(Places.of())
-        sys.stdout.write(line_of(runs, *gpus.take(), *given) + "\n")
+        places = Places.of()
+        runs, alert = shown_now(places), read_worst(places)
+        sys.stdout.write(line_of(runs, *gpus.take(), *given, alert=alert) + "\n")
         return 0
     if "--json" not in argv or not set(argv[1:]) <= {"--json", "--all"}:
         return None
@@ -117,8 +119,16 @@ def words_of(gpus: Sequence[Gpu], width: int, plain: bool) -> list[str]:
     return [lost_words(gpus), *gpu_words(gpus, " C" if plain else "°C", tight=width < ROOMY)]
 
 
-def line_of(runs: Sequence[RunView], lost: str, gpus: Sequence[str], width: int, plain: bool) -> str:
-    """Return runs and GPUs on one line, trouble first.
+def line_of(
+    runs: Sequence[RunView],
+    lost: str,
+    gpus: Sequence[str],
+    width: int,
+    plain: bool,
+    *,
+    alert: tuple[str, str] = ("", ""),
+) -> str:
+    """Return runs, GPUs and the worst alert on one line, trouble first.
 
     A status bar of tmux acts on what follows `#`, and names come from outside: they are written without it.
     """
@@ -126,7 +136,7 @@ def line_of(runs: Sequence[RunView], lost: str, gpus: Sequence[str], width: int,
     from vllm_studio_tui.runs.one_line import ledger_speed, one_line
     from vllm_studio_tui.runs.state_marks import TROUBLE, state_mark
 
-    if not runs and not gpus and not lost:
+    if not runs and not gpus and not lost and not alert[0]:
         return "nothing runs"[:width]
     parts = one_line(
         runs,
@@ -136,6 +146,7 @@ def line_of(runs: Sequence[RunView], lost: str, gpus: Sequence[str], width: int,
         lambda state: state_mark(state, plain=plain),
         speed=ledger_speed(runs),
         lost=lost,
+        alert=alert,
         ellipsis=".." if plain else "…",
     )
     line = clean_line("".join(text for text, _ in parts)).replace("#", "_")
@@ -216,6 +227,7 @@ def register(app: typer.Typer) -> None:
         from vllm_studio_tui.cli.opening import open_studio
         from vllm_studio_tui.cli.output import emit, say
         from vllm_studio_tui.domain.errors import UsageError
+        from vllm_studio_tui.runs.alert_line import read_worst
         from vllm_studio_tui.runs.json_documents import status_document
         from vllm_studio_tui.runs.read import shown_runs
 
@@ -224,7 +236,8 @@ def register(app: typer.Typer) -> None:
         with open_studio() as studio:
             while line:
                 lost, *words = words_of(studio.gpu_report(processes=False).gpus, width, plain)
-                say(line_of(shown_runs(studio.runs.all()), lost, words, width, plain))
+                alert = read_worst(studio.places)
+                say(line_of(shown_runs(studio.runs.all()), lost, words, width, plain, alert=alert))
                 if not watch:
                     return
                 time.sleep(1.0)

@@ -82,6 +82,11 @@ class Places:
         return self.state / "samples" / machine_id() / "samples.db"
 
     @property
+    def alert_line(self) -> Path:
+        """Return the file with the worst alert of this machine, for those who take no samples."""
+        return self.samples.with_name("alert")
+
+    @property
     def unsaved(self) -> list[Path]:
         """Return the directories of recovery files."""
         return unsaved_folders(self.database, self.state, self.cache)

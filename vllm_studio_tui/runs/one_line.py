@@ -79,6 +79,7 @@ def one_line(
     speed: float | None = None,
     cache: float | None = None,
     lost: str = "",
+    alert: tuple[str, str] = ("", ""),
     ellipsis: str = "…",
 ) -> Parts:
     """Return everything on one line of `width` cells: every state with its number, then names, then figures.
@@ -91,6 +92,7 @@ def one_line(
         speed: Tokens per second of all engines.
         cache: The share of the fullest KV cache.
         lost: What `lost_words` returns.
+        alert: What `worst_alert` returns.
     """
     found = counts(runs, order, mark)
     spare = width - _cells(list(found.values()), 1)
@@ -109,6 +111,8 @@ def one_line(
 
     if lost and add([(lost, "err")]):
         tail.append([(lost, "err")])
+    if alert[0] and add([alert]):
+        tail.append([alert])
     words = list(gpus)
     short: Parts = [(f"{numbers.rate(speed)}t/s", "fg")] if speed is not None else []
     at_speed = len(tail)

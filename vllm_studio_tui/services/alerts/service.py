@@ -70,7 +70,7 @@ class Alerts:
                 yield TimelineEvent(alert.since, "alert", f"{alert.subject}: {alert.words}", alert.run_id or "")
 
     def add(self, name: str, fields: Mapping[str, Any]) -> AlertRule:
-        """Keep a rule in the settings, in the place of one of this name; programs that run take it at their next start.
+        """Keep a rule in the settings, in the place of one of this name; programs that run take it up within seconds.
 
         Args:
             fields: As the setting `alerts` has them: what, above, below, for, clear, only, severity, tell, enabled.

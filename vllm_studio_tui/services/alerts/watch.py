@@ -13,10 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.alerts import Alert, AlertRule, is_quiet
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.runs.alert_line import write_worst
 from vllm_studio_tui.services.alerts.rules import built_in, make_rules
 from vllm_studio_tui.services.alerts.state import AlertStates
 from vllm_studio_tui.services.alerts.telling import Channels
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 #: Seconds after which it is looked again whether nobody else keeps them, and whether the quiet hours are over.
 AGAIN = 10.0
 
+#: The rule of what says that alerts could not be told.
+UNTOLD = "untold"
+FileMark = tuple[int, int, int] | None
+
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +45,7 @@ class AlertWatch:
     """Follows the rules of a home, sample by sample.
 
     Args:
-        settings: Read when the first sample comes.
+        settings: Reads them as they are now: when the first sample comes, and when their file was changed.
         db: Where alerts are kept; opened by the thread that keeps them.
         channels: How they are told; for tests.
     """
@@ -52,6 +59,7 @@ class AlertWatch:
         channels: Callable[[Settings], Channels] = Channels,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._places = places
         self._lock_file = places.state / "alerts.lock"
         self._settings = settings
         self._db = db
@@ -60,6 +68,9 @@ class AlertWatch:
         self._states = AlertStates()
         self._rules: Mapping[str, AlertRule] | None = None
         self._problem: Alert | None = None
+        self._untold: Alert | None = None
+        self._set: Settings | None = None
+        self._file_mark: FileMark = None
         self._guard = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -76,12 +87,14 @@ class AlertWatch:
     def look(self, snapshot: Snapshot) -> tuple[Alert, ...]:
         """Take a sample; return what is wrong now, trouble first. Never waits."""
         if self._rules is None:
+            self._file_mark = file_mark(self._places.settings_file)
             self._rules, self._problem = self._read_rules(snapshot.tick.at)
             self._begin()
         with self._guard:
             left, self._left = self._left, []
+            rules, problem, untold = self._rules, self._problem, self._untold
         self._states.take_up(left)
-        changed = self._states.look(self._rules, snapshot)
+        changed = self._states.look(rules, snapshot)
         firing = self._states.firing
         if changed:
             with self._guard:
@@ -92,8 +105,8 @@ class AlertWatch:
                         self._firing.pop(alert.id, None)
                         self._over.append((key, self._with_channels(alert)))
             self._wake.set()
-        found = tuple(self._with_channels(one) for one in firing)
-        return found if self._problem is None else (*found, self._problem)
+        found = (*(self._with_channels(one) for one in firing), problem, untold)
+        return tuple(one for one in found if one is not None)
 
     def _with_channels(self, alert: Alert) -> Alert:
         rule = (self._rules or {}).get(alert.rule)
@@ -101,11 +114,25 @@ class AlertWatch:
 
     def _read_rules(self, at: float) -> tuple[Mapping[str, AlertRule], Alert | None]:
         try:
-            settings = self._settings()
-            return make_rules(settings.alerts), None
+            self._set = self._settings()
+            return make_rules(self._set.alerts), None
         except StudioError as error:  # those that are built in hold all the same
             words = f"{error.title}: {error.cause}" if error.cause else error.title
             return built_in(), Alert("settings", "alerts", at, words=words, id="settings")
+
+    def _follow_settings(self) -> None:
+        """Read the rules and channels again where the file of settings was changed. What did not change goes on."""
+        mark = file_mark(self._places.settings_file)
+        if mark == self._file_mark:
+            return
+        self._file_mark = mark
+        rules, problem = self._read_rules(self._clock())
+        with self._guard:
+            # Rules that hold are better than those that are built in, while the file is being written.
+            self._rules, self._problem = (rules if problem is None or self._rules is None else self._rules), problem
+        if problem is None and self._channels is not None:
+            self._channels.close()
+            self._channels = None
 
     def _begin(self) -> None:
         self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
@@ -126,6 +153,7 @@ class AlertWatch:
         try:
             while True:
                 try:
+                    self._follow_settings()
                     if self._mine():
                         self._keep()
                 except Exception:
@@ -136,6 +164,7 @@ class AlertWatch:
                 self._wake.clear()
         finally:
             if self._lock is not None:
+                write_worst(self._places, ())
                 os.close(self._lock)
 
     def _mine(self) -> bool:
@@ -150,9 +179,11 @@ class AlertWatch:
             os.close(lock)
             with self._guard:
                 self._over.clear()  # whoever has the lock knows it too
+                # Only that one knows whether it could be told.
+                self._untold = next((one.alert for one in self._rows().open() if one.alert.rule == UNTOLD), None)
             return False
         self._lock = lock
-        left = [(one.key, one.alert) for one in self._rows().open()]
+        left = [(one.key, one.alert) for one in self._rows().open() if one.alert.rule != UNTOLD]
         with self._guard:
             known = {(alert.rule, key): alert.id for key, alert in self._firing.values()}
             for key, alert in left:
@@ -169,21 +200,21 @@ class AlertWatch:
 
     def _keep(self) -> None:
         """Bring the table up to date, and tell what is to be told."""
-        settings = self._settings()
-        if self._channels is None:
-            self._channels = self._make_channels(settings)
+        if self._channels is None and self._set is not None:
+            self._channels = self._make_channels(self._set)
         rows = self._rows()
         kept: dict[str, KeptAlert] = {one.alert.id: one for one in rows.open()}
         with self._guard:
             firing, over = dict(self._firing), list(self._over)
             self._over.clear()
-        quiet = is_quiet(settings.alert_quiet, self._clock())
+        # Without settings that can be read nobody is told; it is kept, and told once they are mended.
+        quiet = self._set is None or is_quiet(self._set.alert_quiet, self._clock())
         try:
             while over:
                 key, alert = over[0]
                 before = kept.get(alert.id)
                 rows.put(key, alert, told=before.told if before is not None else False)
-                if before is not None and before.told and not quiet:
+                if before is not None and before.told and not quiet and self._channels is not None:
                     self._channels.tell(alert)
                 del over[0]
         finally:
@@ -195,10 +226,34 @@ class AlertWatch:
             told = before is not None and before.told
             if before is None or (not told and not quiet):
                 rows.put(key, alert, told=told or not quiet)
-            if not told and not quiet:
+            if not told and not quiet and self._channels is not None:
                 self._channels.tell(alert)
 
-    @property
-    def problems(self) -> Mapping[str, str]:
-        """Return what went wrong when something was told the last time, by channel."""
-        return dict(self._channels.problems) if self._channels is not None else {}
+        self._note_untold(rows, kept)
+        untold = [self._untold] if self._untold is not None else []
+        write_worst(self._places, [*(alert for _, alert in firing.values()), *untold])
+
+    def _note_untold(self, rows: AlertRows, kept: Mapping[str, KeptAlert]) -> None:
+        """Say on the screens that something could not be told, until it can be again."""
+        problems = self._channels.problems if self._channels is not None else {}
+        before = next((one.alert for one in kept.values() if one.alert.rule == UNTOLD), None)
+        if not problems:
+            if before is not None:
+                rows.put(UNTOLD, replace(before, until=self._clock()), told=True)
+            self._untold = None
+            return
+        words = clean_line("; ".join(f"{name}: {wrong}" for name, wrong in sorted(problems.items())), limit=200)
+        since = before.since if before is not None else self._clock()
+        now = Alert(UNTOLD, "alerts", since, "trouble", words=f"not told: {words}", id=f"{UNTOLD}:{since:.3f}")
+        if before is None or before.words != now.words:
+            rows.put(UNTOLD, now, told=True)
+        self._untold = now
+
+
+def file_mark(path: Path) -> FileMark:
+    """Return what is another after a file was written; None: there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -9,6 +9,11 @@ from typing import Any
 from vllm_studio_tui.config.settings_file import read_file
 from vllm_studio_tui.domain.errors import StudioError
 
+#: What is taken up while it runs: the watch of alerts reads it anew.
+FOLLOWED = ("alerts", "alert_quiet")
+#: Likewise, but only where one of them was set when `serve` began: else it takes no samples of its own.
+CHANNELS = ("alert_command", "alert_webhook")
+
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +35,9 @@ class SettingsWatch:
         if isinstance(now, str):
             log.warning("settings changed, and cannot be read: %s", now)
         elif isinstance(self._began, dict):
-            names = sorted(one for one in {*now, *self._began} if now.get(one) != self._began.get(one))
+            changed = (one for one in {*now, *self._began} if now.get(one) != self._began.get(one))
+            followed = (*FOLLOWED, *(CHANNELS if any(self._began.get(one) for one in CHANNELS) else ()))
+            names = sorted(one for one in changed if one not in followed)
             if names:
                 log.warning("settings changed: restart serve for %s", ", ".join(names))
 

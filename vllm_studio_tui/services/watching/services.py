@@ -64,19 +64,21 @@ class WatchingServices(Opened):
 
     @once_property
     def alerts(self) -> Alerts:
-        from vllm_studio_tui.config.settings import load_settings
         from vllm_studio_tui.services.alerts.service import Alerts
 
-        def settings() -> Settings:
-            return load_settings(self.places, os.environ, self._flags)  # as they are now: rules are added to them
+        return Alerts(self.places, self._settings_now, lambda: self.db, lambda: self.latest_sample)
 
-        return Alerts(self.places, settings, lambda: self.db, lambda: self.latest_sample)
+    def _settings_now(self) -> Settings:
+        """Return the settings as they are now, while rules are added to them."""
+        from vllm_studio_tui.config.settings import load_settings
+
+        return load_settings(self.places, os.environ, self._flags)
 
     def alert_watch(self) -> AlertWatch:
         """Return what says of each sample what is wrong; whoever has samples taken closes it."""
         from vllm_studio_tui.services.alerts.watch import AlertWatch
 
-        return AlertWatch(self.places, lambda: self.settings, lambda: self.db)
+        return AlertWatch(self.places, self._settings_now, lambda: self.db)
 
     def peak_watch(self) -> PeakWatch:
         """Return what keeps the highest speeds of each model; whoever has samples taken closes it."""

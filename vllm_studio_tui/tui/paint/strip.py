@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.runs.alert_line import worst_alert
 from vllm_studio_tui.runs.gpu_words import ROOMY, gpu_words, lost_words
 from vllm_studio_tui.runs.one_line import NEEDS, OF_A_KIND, Parts, counts, happened_at, one_line
 from vllm_studio_tui.runs.read import RunView
@@ -199,6 +201,11 @@ def _speed(snapshot: Snapshot) -> float | None:
     return sum(speeds) if speeds else None
 
 
+def _alert(snapshot: Snapshot) -> tuple[str, str]:
+    words, colour = worst_alert(snapshot.alerts)
+    return clean_line(words, limit=60), colour
+
+
 # --- one line -------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +218,7 @@ def lines(
 
 def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
     """Draw all on one line: every state with its number, then as much more as there is room for."""
-    if not snapshot.runs and not snapshot.tick.gpus.gpus:
+    if not snapshot.runs and not snapshot.tick.gpus.gpus and not snapshot.alerts:
         return _nothing()[0]
     used = [(snapshot.engine(run.run_id) or EngineMetrics()).kv_cache_usage for run in snapshot.runs]
     found = snapshot.tick.gpus.gpus
@@ -225,6 +232,7 @@ def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
         speed=_speed(snapshot),
         cache=max((one for one in used if one is not None), default=None),
         lost=lost_words(found),
+        alert=_alert(snapshot),
         ellipsis=glyphs.ellipsis,
     )
     row.run(0, parts)
