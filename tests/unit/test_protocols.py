@@ -28,6 +28,7 @@ VALUES: Mapping[str, set[str]] = {
     "runs.find": {"pick_run"},
     "runs.gpu_words": set(),
     "runs.state_marks": set(),
+    "runs.alert_line": {"worst_alert"},
     "runs.one_line": {"NEEDS", "OF_A_KIND", "Parts", "counts", "happened_at", "one_line"},
     "runs.read": {"RunView"},
     "services.alerts.subjects": {"SUBJECTS"},
@@ -97,7 +98,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
     "cli.serve": ({"services.serving.here"}, "has this machine's studio served"),
     "cli.status": (
-        {"probes.gpu.provider", "runs.one_line", "runs.read"},
+        {"probes.gpu.provider", "runs.alert_line", "runs.one_line", "runs.read"},
         "`--json` and `--line` are answered before a studio is imported",
     ),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
