@@ -98,3 +98,10 @@ async def test_at_60x15_the_first_row_of_a_run_is_the_trouble(tmp_path: Path, mo
             assert mark in lines[0] and mark in lines[1], (name, lines)
             assert words[1][:12] in "\n".join(lines[1:4]), (name, lines)
             assert "TIME" in "\n".join(lines) and "events" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("size", [(160, 45), (120, 30), (80, 24), (60, 15), (40, 6)])
+async def test_the_monitor_names_an_alert_in_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with staged(tmp_path, size=size, place="monitor") as stage:
+        lines = await shown_at(stage, hot, tmp_path)
+        assert any("over 85 °C" in line for line in lines), lines

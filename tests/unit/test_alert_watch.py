@@ -176,7 +176,7 @@ def test_what_could_not_be_told_is_said_on_the_screens_of_every_program_until_it
 
     until(lambda: said(watcher, 1) != [], "it is said")
     (words,) = said(watcher, 2)
-    assert "not told: webhook: 503" in words and "\x1b" not in words
+    assert "not told by webhook, 503" in words and "\x1b" not in words
     said(other, 2)
     other.watch._wake.set()
     until(lambda: said(other, 3) == [words], "the program that does not tell says it too")

@@ -242,9 +242,9 @@ class AlertWatch:
                 rows.put(UNTOLD, replace(before, until=self._clock()), told=True)
             self._untold = None
             return
-        words = clean_line("; ".join(f"{name}: {wrong}" for name, wrong in sorted(problems.items())), limit=200)
+        words = clean_line("; ".join(f"{name}, {wrong}" for name, wrong in sorted(problems.items())), limit=200)
         since = before.since if before is not None else self._clock()
-        now = Alert(UNTOLD, "alerts", since, "trouble", words=f"not told: {words}", id=f"{UNTOLD}:{since:.3f}")
+        now = Alert(UNTOLD, "alerts", since, "trouble", words=f"not told by {words}", id=f"{UNTOLD}:{since:.3f}")
         if before is None or before.words != now.words:
             rows.put(UNTOLD, now, told=True)
         self._untold = now

@@ -36,7 +36,7 @@ def strip(
         none = [] if rows else [gpus.none_row(snapshot.tick.gpus, 0, width)]
         shown = [*_nothing(), *none, *rows][: max(1, height - 1)]
         return [*_filled(shown, height), _totals(snapshot, glyphs, width)][:height]
-    said = _alert_rows(snapshot, glyphs, width, now)
+    said = alert_rows(snapshot, glyphs, width, now)
     if len(facts) + len(said) + len(rows) + 1 <= height:
         shown = [*_with_alerts(facts, said, glyphs, width, now), *rows]
         return [*_filled(shown, height), _totals(snapshot, glyphs, width)]
@@ -58,18 +58,22 @@ def _with_alerts(facts: Sequence[RunFacts], said: list[Row], glyphs: Glyphs, wid
     return [*_each(needs, glyphs, width, now), *said, *_each(others, glyphs, width, now)]
 
 
-def _alert_rows(snapshot: Snapshot, glyphs: Glyphs, width: int, now: float) -> list[Row]:
-    """Draw what alerts say of anything but runs that have a row for their trouble, the worst first."""
+def alert_rows(snapshot: Snapshot, glyphs: Glyphs, width: int, now: float, *, left: int = 0) -> list[Row]:
+    """Draw what alerts say of anything but runs that have a row for their trouble, the worst first.
+
+    Args:
+        left: The first column that is used, and how many are left free at the right.
+    """
     troubled = {run.run_id for run in snapshot.runs if run.state in NEEDS}
     found = [one for one in snapshot.alerts if one.run_id is None or one.run_id not in troubled]
     rows = []
     for number, one in enumerate(sorted(found, key=lambda one: (one.severity != "trouble", -one.since))):
         row = Row()
         colour = "err" if one.severity == "trouble" else "warn"
-        row.put(0, glyphs.failed if one.severity == "trouble" else glyphs.warning, colour)
+        row.put(left, glyphs.failed if one.severity == "trouble" else glyphs.warning, colour)
         more = f"+{len(found) - 1}  " if number == 0 and len(found) > 1 else ""
-        end = row.put_right(width, f"{more}{numbers.short_age(now - one.since)}", "dim")
-        x = row.put(2, one.subject, "fg bold", max(4, width // 3)) + 1
+        end = row.put_right(width - left, f"{more}{numbers.short_age(now - one.since)}", "dim")
+        x = row.put(left + 2, one.subject, "fg bold", max(4, width // 3)) + 1
         row.put(x, one.words or one.rule, colour, max(0, end - x - 1))
         rows.append(row)
     return rows

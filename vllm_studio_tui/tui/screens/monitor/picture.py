@@ -25,6 +25,8 @@ from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
 AROUND_LANES = 3
 #: Rows that processes need below the charts, and that they have at most while there are charts to draw.
 LEAST_PROCESSES = 4
+#: Rows of alerts below the engines; the first says how many more there are.
+MOST_ALERTS = 3
 #: Where the alerts begin beside the processes, in the largest windows.
 ALERTS_AT = 116
 #: Seconds from one picture of the charts to the next, as a share of a column, and the most.
@@ -81,11 +83,21 @@ class Picture:
             from vllm_studio_tui.tui.paint.strip import count_row
 
             rows.append(count_row(rest, glyphs, margin(size) + (0 if size == Size.COMPACT else 2), width))
+        rows += self._alerts_now(width)
         rows.append(Row())
         rows += self._gpus(width)
         if size >= Size.WIDE and not self.box:
             rows += [Row(), paint.host_row(self.snapshot.tick.host, glyphs, width, size)]
         return [*rows, Row()] if size >= Size.BASE else rows
+
+    def _alerts_now(self, width: int) -> list[Row]:
+        """Draw what is wrong now, below the engines; the largest windows list it with all rules."""
+        if self.size == Size.FULL or not self.snapshot.alerts:
+            return []
+        from vllm_studio_tui.tui.paint.strip import alert_rows
+
+        most = 1 if self.size == Size.COMPACT else MOST_ALERTS
+        return alert_rows(self.snapshot, self.glyphs, width, self.now, left=margin(self.size))[:most]
 
     def _gpus(self, width: int) -> list[Row]:
         report, glyphs, size = self.snapshot.tick.gpus, self.glyphs, self.size
