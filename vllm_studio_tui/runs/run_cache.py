@@ -16,13 +16,13 @@ class RunWatch:
     """Looks at every run directory; one whose end is written is read again only when its files change."""
 
     def __init__(self, places: Places) -> None:
-        self._places = places
+        self._root = places.runs  # the name of this machine is read from a file
         self._ended: dict[str, tuple[Mark, RunView]] = {}
 
     def look(self) -> tuple[RunView, ...]:
         """Return every run in its present state, oldest first."""
         try:
-            with os.scandir(self._places.runs) as entries:
+            with os.scandir(self._root) as entries:
                 folders = [entry.path for entry in entries if entry.name[0] != "." and entry.is_dir()]
         except OSError:
             folders = []

@@ -21,7 +21,8 @@ class ProcessNames:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, GpuProcess]] = {}
-        self._asked: set[int] = set()
+        #: When those that were asked for started: one that is on every GPU is looked at once in a reading.
+        self._asked: dict[int, int] = {}
         #: User and command of processes that there are not, as a simulation tells them.
         self.invented: Mapping[int, tuple[str, str]] = {}
 
@@ -30,17 +31,17 @@ class ProcessNames:
         return tuple(self._one(process) for process in using)
 
     def forget(self) -> None:
-        """Drop the processes that were not asked for since the last call."""
+        """End a reading: drop the processes that it did not ask for, and look at the others anew in the next."""
         self._known = {pid: known for pid, known in self._known.items() if pid in self._asked}
         self._asked.clear()
 
     def _one(self, told: GpuProcess) -> GpuProcess:
         pid = told.pid
-        start = start_ticks(pid) if pid > 0 else None
+        start = self._asked.get(pid) or (start_ticks(pid) if pid > 0 else None)
         if start is None:
             user, command = self.invented.get(pid, (None, None))
             return replace(told, user=user, command=command)
-        self._asked.add(pid)
+        self._asked[pid] = start
         known = self._known.get(pid)
         # The command of a process that has just been forked is its parent's: look again while it is unknown.
         if known is None or known[0] != start or known[1].command is None:

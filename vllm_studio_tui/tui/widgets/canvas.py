@@ -141,7 +141,7 @@ class Canvas(WholeLines):
 
     def _draw(self, y: int) -> Strip:
         ink = self._get_ink()
-        width, height = self.size
+        width, height = self.size if self.line_width is None else (self.line_width, self.line_count)
         index = self._row_at(y)
         if index is None or index >= len(self.rows):
             return Strip([Segment(" " * width, ink.style("fg", self.plane))], width)

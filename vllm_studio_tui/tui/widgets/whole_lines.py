@@ -25,8 +25,10 @@ class WholeLines(Widget):
     Textual's own rendering is used.
     """
 
-    #: The width of a line in cells. Kept while lines are rendered, because Textual computes `size` at each access.
+    #: The width of a line in cells, and how many there are. Kept while lines are rendered, because Textual computes
+    #: `size` at each access.
     line_width: int | None = None
+    line_count: int = 0
 
     def recolour(self) -> None:
         """Draw every line anew: the theme or the size class has changed."""
@@ -47,7 +49,8 @@ class WholeLines(Widget):
         if any(self.gutter) or self.opacity != 1.0:
             self.line_width = None
             return None
-        width = self.line_width = self.size.width
+        width, self.line_count = self.size
+        self.line_width = width
         lines = {y: self._line(y, width) for y in wanted}
         # The colours are already true colours, or meant as the terminal's own: none has to be translated.
         filters = [one for one in self.get_line_filters() if not isinstance(one, ANSIToTruecolor)]

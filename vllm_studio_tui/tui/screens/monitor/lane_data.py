@@ -33,6 +33,7 @@ class LaneData:
         self._found: dict[str, dict[int, float | None]] = {}
         self._asked: tuple[Sequence[str], Axis] | None = None
         self._at = 0.0
+        self._turn = 0.0
         #: Counts what was looked up.
         self.version = 0
 
@@ -51,8 +52,7 @@ class LaneData:
     def columns(self, names: Sequence[str], axis: Axis) -> dict[str, list[float | None]]:
         """Return the columns of each series; those that are still looked up are unknown."""
         studio = self._shell.studio
-        reach = studio.sampler.history.reach
-        if reach is not None and axis.since >= reach:
+        if not self._behind(axis):
             return studio.timeline.over(names, axis.until - axis.step * axis.count, axis.until, axis.count)
         self._look_up(names, axis)
         first = axis.first
@@ -63,6 +63,20 @@ class LaneData:
             for found in (self._found.get(name, nothing),)
         }
 
+    def look_again(self, axis: Axis, turn: float) -> bool:
+        """Look the columns up that were looked up last, once in each turn; False where they are in memory."""
+        if not self._found or not self._behind(axis):
+            return False
+        if turn != self._turn and self._asked is None:
+            self._turn = turn
+            self._begin(tuple(self._found), axis)
+        return True
+
+    def _behind(self, axis: Axis) -> bool:
+        """Return whether columns are looked up, because not all of them are in memory."""
+        reach = self._shell.studio.sampler.history.reach
+        return reach is None or axis.since < reach
+
     def _look_up(self, names: Sequence[str], axis: Axis) -> None:
         """Look columns up, unless that is under way or was just done."""
         key = (axis.step, axis.count)
@@ -71,8 +85,12 @@ class LaneData:
         there = known and self._covers(names, axis)
         if self._asked is not None or (there and fresh):
             return
-        self._asked = tuple(names), axis
-        self._shell.spawn(self._read(self._asked[0], axis, known=there), group="lanes")
+        self._begin(tuple(names), axis)
+
+    def _begin(self, names: Sequence[str], axis: Axis) -> None:
+        self._asked = names, axis
+        there = self._key == (axis.step, axis.count) and self._covers(names, axis)
+        self._shell.spawn(self._read(names, axis, known=there), group="lanes")
 
     def _covers(self, names: Sequence[str], axis: Axis) -> bool:
         """Return whether all columns but the last ones, which time brings, are there."""

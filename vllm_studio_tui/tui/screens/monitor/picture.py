@@ -142,9 +142,12 @@ class Picture:
             return []
         axis = view.axis(self.now, lanes.room_of(width, size, looking=view.cursor is not None))
         pace = max(1.0, min(SLOWEST, axis.step / PACE))
+        turn = self.now // pace
+        if self.data.look_again(axis, turn):
+            turn = 0.0  # they are drawn when that is there, rather than then and with the turn
         asked = (
             width, size, room, self.before, self.held, self.events, id(self.glyphs), self.data.version,
-            axis.words, axis.cursor, axis.marks, axis.first if not axis.follows else None, self.now // pace,
+            axis.words, axis.cursor, axis.marks, axis.first if not axis.follows else None, turn,
             [(run.run_id, run.state) for run in self.snapshot.runs],
             [gpu.uuid for gpu in self.snapshot.tick.gpus.gpus],
         )  # fmt: skip

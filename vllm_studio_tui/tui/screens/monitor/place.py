@@ -33,7 +33,7 @@ from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 #: What is below the engines and GPUs; the last one only where a package brings a panel.
 CHARTS, PROCESSES, PANELS = "charts", "processes", "panels"
 #: Seconds between two looks at the processes while they stand below the charts.
-BESIDE_CHARTS = 2.0
+BESIDE_CHARTS = 5.0
 
 
 class Monitor(AxisKeys):

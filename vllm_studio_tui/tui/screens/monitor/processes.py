@@ -47,7 +47,8 @@ class ProcessesView(Listing):
 
     Args:
         get_commands: Returns what stops runs.
-        seen: Called where they were looked at while the table is not shown: somebody else shows them.
+        seen: Called when they were first looked at while the table is not shown: somebody else shows them, and later
+            looks with its next picture, because one for them alone costs as much.
     """
 
     SCOPE = "processes"
@@ -97,6 +98,7 @@ class ProcessesView(Listing):
             self._shell.spawn(self._look(), group="processes")
 
     async def _look(self) -> None:
+        first = self._rows is None
         try:
             self._rows = await self._shell.in_thread(self._shell.studio.processes.tree)
             self._error = None
@@ -108,7 +110,7 @@ class ProcessesView(Listing):
             return
         if self.display:
             self.draw()
-        else:
+        elif first:
             self._seen()
 
     def lines(self) -> Sequence[Line]:
