@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from rich.cells import cell_len, split_graphemes
 
@@ -41,11 +40,8 @@ def _beside_flag(text: str, at: int) -> int:
 
 def one_cell_each(text: str) -> bool:
     """Return whether each character of a text takes one cell."""
-    return (text.isascii() and text.isprintable()) or _looked_at(text)
-
-
-@lru_cache(4096)
-def _looked_at(text: str) -> bool:
+    if text.isascii():
+        return text.isprintable()
     # The widths of a wide character and of an accent without one of its own cancel out.
     return _NARROW.issuperset(text) or all(cell_len(character) == 1 for character in text)
 
@@ -58,26 +54,35 @@ def changes(now: Sequence[tuple[str, str]], before: Sequence[tuple[str, str]]) -
     Args:
         now: Texts with their styles, one after the other.
     """
-    if not all(one_cell_each(text) for text, _ in now) or not all(one_cell_each(text) for text, _ in before):
+    if not one_cell_each("".join([text for text, _ in now])):
+        return None
+    if not one_cell_each("".join([text for text, _ in before])):
         return None
     found: list[tuple[int, int]] = []
     others = iter(before)
-    was, looked = "", ""
-    at = used = 0  # of the line, and of the text of the other
-    for text, style in now:
-        left = text
-        while left:
-            rest = len(was) - used
-            if not rest:
+    was, looked = "", ""  # what is left of a text of the other line
+    at = 0
+    for piece in now:
+        if not was:
+            other = next(others, None)
+            if other is None:
+                return None  # it is shorter
+            if other == piece:
+                at += len(piece[0])
+                continue
+            was, looked = other
+        text, style = piece
+        while text:
+            if not was:
                 other = next(others, None)
                 if other is None:
-                    return None  # it is shorter
-                was, looked, used = *other, 0
+                    return None
+                was, looked = other
                 continue
-            length = min(rest, len(left))
+            length = min(len(text), len(was))
             if style != looked:
                 found.append((at, at + length))
-            elif left[:length] != was[used : used + length]:
-                found += [(at + n, at + n + 1) for n in range(length) if left[n] != was[used + n]]
-            at, used, left = at + length, used + length, left[length:]
+            elif text[:length] != was[:length]:
+                found += [(at + n, at + n + 1) for n in range(length) if text[n] != was[n]]
+            at, text, was = at + length, text[length:], was[length:]
     return found
