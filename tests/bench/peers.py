@@ -25,6 +25,9 @@ from tests.terminal.pty_screen import Terminal, environment, studio
 #: The memory of a GPU, as either program writes it: only a row that was read has it.
 _A_ROW = re.compile(rb"[0-9.]+(?:MiB|GiB)? / [0-9.]+ ?(?:MiB|GiB|G)")
 
+#: Seconds after which both have started and do what they do for hours, on a busy machine too.
+SETTLED = 18.0
+
 
 def monitors(seconds: float) -> list[Figure]:
     """CPU and bytes a second of both; nothing where there is no nvitop or no C compiler."""
@@ -42,7 +45,7 @@ def monitors(seconds: float) -> list[Figure]:
             name: Terminal(argv, environment(home, **library), emulate=False) for name, argv in commands.items()
         }
         try:
-            time.sleep(6.0)  # both have started
+            time.sleep(SETTLED)
             before = {name: (cpu(one.process.pid), len(one.raw)) for name, one in terminals.items()}
             time.sleep(seconds)
             share = {name: (cpu(one.process.pid) - before[name][0]) / seconds * 100 for name, one in terminals.items()}

@@ -46,6 +46,8 @@ def clean(text: str, *, limit: int | None = None) -> str:
 
 def clean_line(text: str, *, limit: int | None = None) -> str:
     """Clean as `clean`, on one line. Names are shown so: what nobody would see in one is marked too."""
+    if text.isascii() and text.isprintable() and (limit is None or len(text) <= limit):
+        return text  # as nearly all are: a screen of numbers has hundreds
     return _UNSEEN.sub(MARK, clean(" ".join(text.split("\n")).replace("\t", " "), limit=limit))
 
 

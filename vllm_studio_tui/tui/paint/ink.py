@@ -189,7 +189,13 @@ def in_ascii(text: str) -> str:
 
 def _drawable(text: str) -> str:
     """Return a text of one line without what a terminal would obey, nor the signs that it does not have."""
-    return in_ascii(clean_line(text, limit=4000))
+    return in_ascii(_cleaned(text) if len(text) < 200 else clean_line(text, limit=4000))
+
+
+@lru_cache(2048)
+def _cleaned(text: str) -> str:
+    """Return what `clean_line` does: bars and units are the same from second to second."""
+    return clean_line(text)
 
 
 def fit(text: str, width: int, ellipsis: str | None = None) -> str:

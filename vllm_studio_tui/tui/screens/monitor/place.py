@@ -91,7 +91,9 @@ class Monitor(AxisKeys):
     def update_place(self) -> None:
         if self._view == PROCESSES:
             self._processes.look()
-        super().update_place()
+            super().update_place()
+            return
+        self._canvas.repaint()  # what is hidden need not be looked for
         if self._view == CHARTS and self._asked:
             self._processes.look(every=BESIDE_CHARTS)
 
