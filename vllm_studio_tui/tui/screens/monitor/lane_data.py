@@ -83,8 +83,8 @@ class LaneData:
         known = self._key == key and all(name in self._found for name in names)
         fresh = time.monotonic() - self._at < min(AGAIN, max(1.0, axis.step / 4))
         there = known and self._covers(names, axis)
-        if self._asked is not None or (there and fresh):
-            return
+        if not names or self._asked is not None or (there and fresh):
+            return  # where there is no room for a chart nothing is waited for
         self._begin(tuple(names), axis)
 
     def _begin(self, names: Sequence[str], axis: Axis) -> None:
