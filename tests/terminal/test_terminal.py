@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.process.house import until
 from tests.terminal.conftest import Opener
 from tests.terminal.pty_screen import Terminal, environment, of_an_empty_home, studio
 from vllm_studio_tui.domain.errors import StudioError
@@ -215,6 +219,27 @@ def test_a_closed_window_ends_it_too(terminal: Opener) -> None:
     one.until("ENGINES")
     one.hang_up()
     assert one.wait() is not None
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
+def test_where_tmux_is_killed_it_ends_and_does_not_begin_again(home: Path) -> None:
+    """SIGCONT comes with the hangup: Textual began again, and read the closed terminal for ever."""
+    tmux = ["tmux", "-S", str(home / "tmux"), "-f", "/dev/null"]
+    environ = environment(home)
+    subprocess.run(
+        [*tmux, "new-session", "-d", "-x", "100", "-y", "30", f"exec {shlex.join(studio('--screen', 'monitor'))}"],
+        env=environ, check=True, timeout=20,
+    )  # fmt: skip
+
+    def asked(*what: str) -> str:
+        return subprocess.run(
+            [*tmux, *what], env=environ, check=True, timeout=20, capture_output=True, text=True
+        ).stdout
+
+    until(lambda: "ENGINES" in asked("capture-pane", "-p"), "it is drawn")
+    one = psutil.Process(int(asked("list-panes", "-F", "#{pane_pid}")))
+    asked("kill-server")
+    until(lambda: not one.is_running() or one.status() == psutil.STATUS_ZOMBIE, "it has ended", 20)
 
 
 def test_suspended_and_resumed_it_draws_again(terminal: Opener) -> None:

@@ -68,3 +68,17 @@ def test_an_event_that_was_set_often_and_cleared_wakes_nobody() -> None:
         selector.register(event.told, selectors.EVENT_READ)
         assert selector.select(0) == []
     event.close()
+
+
+def test_a_closed_terminal_is_told_from_one_in_which_nothing_is_typed() -> None:
+    ours, theirs = os.openpty()
+    assert not quiet_input.is_gone(theirs)
+    os.write(ours, b"a")
+    assert not quiet_input.is_gone(theirs)
+    os.close(ours)
+    assert quiet_input.is_gone(theirs)
+    os.close(theirs)
+    begin, end = os.pipe()
+    os.close(end)
+    assert not quiet_input.is_gone(begin), "a pipe that is at its end"
+    os.close(begin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import threading
 import time
@@ -68,7 +69,20 @@ class PatientSelector(selectors.SelectSelector):
         found = [(key, mask) for key, mask in found if key.fd != self._event.told]
         if found:
             self._heard = time.monotonic()
+            if any(is_gone(key.fd) for key, _ in found):
+                raise TerminalGone
         return found
+
+
+class TerminalGone(Exception):
+    """The terminal was closed: it can always be read, and there is never anything in it."""
+
+
+def is_gone(terminal: int) -> bool:
+    """Return whether a terminal was closed at its other end. A pipe at its end is none."""
+    asked = select.poll()
+    asked.register(terminal, select.POLLIN)
+    return any(event & select.POLLERR and event & select.POLLHUP for _, event in asked.poll(0))
 
 
 #: Has the event that ends the waiting of the thread that reads the terminal.

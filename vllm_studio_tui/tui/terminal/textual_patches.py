@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
@@ -116,6 +117,9 @@ def last_sizes() -> None:
                 size = Size(*self._get_terminal_size())
                 self._app.post_message(Resize(size, size))
 
+        # With the hangup the kernel sends SIGCONT too, and Textual begins again while the app leaves.
+        if self.input_tty and not os.isatty(self.fileno):
+            return
         before = self._get_terminal_size()
         quiet_input.prepare(self)
         theirs(self)
@@ -234,6 +238,8 @@ def _read_input(self: Any) -> None:
     quiet_input.begin(self)
     try:
         self.run_input_thread()
+    except quiet_input.TerminalGone:
+        os.kill(os.getpid(), signal.SIGHUP)  # as the kernel does where it is the terminal of the session
     except Exception as error:  # noqa: BLE001, RUF100
         self._app.call_later(self._app._handle_exception, error)
 
