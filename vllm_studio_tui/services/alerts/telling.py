@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.errors import StudioError
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 #: Seconds that a command may take.
 PATIENCE = 30.0
 EVENTS = {True: "alert.firing", False: "alert.over"}
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
+#: Bytes of the end of what a command says of its failure.
+MOST_SAID = 4096
 
 
 def variables(alert: Alert) -> dict[str, str]:
@@ -51,12 +55,11 @@ class Channels:
         settings: As they are; read once.
     """
 
-    def __init__(self, settings: Settings, *, run: Run = subprocess.run) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._command: Sequence[str] = settings.alert_command
         self._settings = settings
-        self._run = run
         self._closing = threading.Event()
-        #: What went wrong the last time, by channel; nobody waits for it, but it can be looked up.
+        #: What went wrong the last time, by channel.
         self.problems: dict[str, str] = {}
 
     def close(self) -> None:
@@ -80,23 +83,14 @@ class Channels:
         """Return what went wrong; empty: nothing did."""
         environ: Mapping[str, str] = {**os.environ, **variables(alert)}
         try:
-            ended = self._run(
-                list(self._command),
-                input=json.dumps(alert.to_json()).encode(),
-                env=environ,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=PATIENCE,
-                start_new_session=True,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            code, said = run_bounded(self._command, json.dumps(alert.to_json()).encode(), environ)
+        except TimeoutError:
             return f"{self._command[0]} took longer than {PATIENCE:.0f} s"
         except (OSError, ValueError) as error:
             return f"{self._command[0]} cannot be run: {getattr(error, 'strerror', None) or error}"
-        if ended.returncode:
-            last = (ended.stderr or b"").decode(errors="replace").strip().splitlines()[-1:]
-            return f"{self._command[0]} ended with {ended.returncode}" + (f": {last[0][:200]}" if last else "")
+        if code:
+            last = said.decode(errors="replace").strip().splitlines()[-1:]
+            return f"{self._command[0]} ended with {code}" + (f": {last[0][:200]}" if last else "")
         return ""
 
     def _by_webhook(self, alert: Alert) -> str:
@@ -114,3 +108,45 @@ class Channels:
         except (NotDelivered, StudioError) as error:
             return str(error)
         return ""
+
+
+def run_bounded(command: Sequence[str], given: bytes, environ: Mapping[str, str]) -> tuple[int, bytes]:
+    """Run a program with some input; return how it ended and the end of what it wrote to its standard error. Blocking.
+
+    What it writes is read as long as it runs, and the last of it is kept. What it starts is ended with it when it takes
+    too long; what it leaves behind otherwise goes on, and is not waited for.
+
+    Raises:
+        TimeoutError: It took longer than `PATIENCE`, and was ended.
+        OSError, ValueError: It cannot be run.
+    """
+    with tempfile.TemporaryFile() as stdin:  # a file: who does not read its input hangs nobody
+        stdin.write(given)
+        stdin.seek(0)
+        process = subprocess.Popen(
+            list(command),
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environ,
+            start_new_session=True,
+        )
+    kept = bytearray()
+    reader = threading.Thread(target=_keep_end, args=(process.stderr, kept), name="alert command", daemon=True)
+    reader.start()
+    try:
+        code = process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: it and what it started
+        process.wait()
+        raise TimeoutError from None
+    reader.join(1.0)
+    return code, bytes(kept)
+
+
+def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
+    with stream:
+        while piece := os.read(stream.fileno(), 65536):
+            kept += piece
+            del kept[:-MOST_SAID]
