@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.functional.acting import Scene, asked, at, cursor, editor, fill_in, hides, shows, told
 from tests.functional.stage import NOW, Staged, snapshot, staged
+from vllm_studio_tui.domain.series import RunSeries
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.domain.why import Why
-from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.services.watching.snapshot import Replay, Snapshot
 from vllm_studio_tui.store.requests import RequestRows
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.screens.logs.place import LogsPlace
 from vllm_studio_tui.tui.screens.logs.view import LogView
+from vllm_studio_tui.tui.screens.monitor.comparing import ranges_of
 from vllm_studio_tui.tui.screens.requests.place import RequestsPlace
 
 READY, FAILED = "qwen3-32b-1", "llama-3.3-70b-1"
@@ -80,10 +85,44 @@ def slowed(studio: Studio) -> None:
 
 
 monitor = Scene("monitor", place="monitor", prepare=slowed)
+
+
+def played(folder: Path) -> Snapshot:
+    """A moment of a recording: ten minutes come before it, and ten after."""
+    return replace(snapshot(folder), replay=Replay("session.jsonl.gz", NOW, NOW - 600, NOW + 600))
+
+
+def with_a_recording(studio: Studio) -> None:
+    """What plays it only notes where it shall go, and how fast."""
+    sampler: Any = studio.sampler
+
+    def publish(**changes: float) -> None:
+        sampler.latest = replace(sampler.latest, replay=replace(sampler.latest.replay, **changes))
+        studio.bus.publish(sampler.latest)
+
+    sampler.seek = lambda at: publish(at=max(NOW - 600, min(NOW + 600, at)))
+    sampler.set_speed = lambda speed: publish(speed=speed)
+
+
+async def at_its_middle(stage: Staged) -> None:
+    sampler: Any = stage.studio.sampler
+    sampler.seek(NOW)
+    sampler.set_speed(1.0)
+    await stage.until(lambda: where(stage) == (0.0, 1.0), "the middle of the recording")
+
+
+def where(stage: Staged) -> tuple[float, float]:
+    """Seconds from the middle of the recording, and its speed, as the screens know them."""
+    now = stage.app.snapshot
+    assert now is not None and now.replay is not None
+    return now.replay.at - NOW, now.replay.speed
+
+
+replayed = Scene("replay", place="monitor", shown=played, prepare=with_a_recording, begin=at_its_middle, read_only=True)
 usage = Scene("usage", place="usage", prepare=used)
 logs = Scene("logs", place="logs", begin=the_long_log, shown=with_a_long_log)
 failed = Scene("failed", place="logs", begin=the_failed_run)
-SCENES = (monitor, usage, logs, failed)
+SCENES = (monitor, replayed, usage, logs, failed)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
@@ -119,6 +158,65 @@ async def _open_from_the_monitor(stage: Staged) -> None:
     await at(stage, "run", "qwen3-32b")
     await stage.press("escape")
     await at(stage, "monitor", "ENGINES")
+
+
+@monitor.scenario("axis.now", "axis.begin")
+async def _ends_of_the_axis(stage: Staged) -> None:
+    await cursor(stage, "#monitor-canvas", "run:deepseek-r1-70b-1")
+    await stage.press("left", "left")
+    await shows(stage, "14:31:")
+    await stage.press("G")
+    await hides(stage, "14:31:")
+    canvas: Any = stage.app.current.one("#monitor-canvas")
+    assert canvas.key == "run:deepseek-r1-70b-1", "the row stays: the key was for the time"
+    await stage.press("g")
+    assert canvas.key == f"run:{FAILED}", "the time has no beginning: the key was for the rows"
+    await stage.press("v")
+    await shows(stage, "Worker TP0")
+    await stage.press("escape")
+
+
+@replayed.scenario("monitor.stop", "monitor.run")
+async def _hold_the_recording(stage: Staged) -> None:
+    sampler: Any = stage.studio.sampler
+    sampler.set_speed(4.0)
+    await shows(stage, "s hold")
+    await stage.press("s")
+    await stage.until(lambda: where(stage) == (0.0, 0.0), "it is held")
+    await shows(stage, "r go on")
+    await hides(stage, "s hold")
+    await stage.press("r")
+    await stage.until(lambda: where(stage) == (0.0, 4.0), "it goes on as fast as before")
+
+
+@replayed.scenario("axis.now", "axis.begin")
+async def _ends_of_the_recording(stage: Staged) -> None:
+    await stage.press("g")
+    await stage.until(lambda: where(stage) == (-600.0, 1.0), "its beginning")
+    await stage.press("G")
+    await stage.until(lambda: where(stage) == (600.0, 1.0), "its end")
+
+
+@replayed.scenario("monitor.open", "monitor.earlier", "monitor.later")
+async def _move_in_the_recording(stage: Staged) -> None:
+    for earlier, later in (("left", "right"), ("h", "l")):
+        await stage.press(later)
+        await stage.until(lambda: where(stage)[0] == 20.0, "a column later")
+        await stage.press(earlier, earlier)
+        await shows(stage, "enter play from here")
+        await stage.press("enter")
+        await stage.until(lambda: -40.0 < where(stage)[0] < 20.0, "where one looked")
+        await hides(stage, "play from here")
+        await at_its_middle(stage)
+
+
+@replayed.scenario("monitor.next-stop")
+async def _next_event_of_the_recording(stage: Staged) -> None:
+    stage.studio.timeline.pin(NOW + 300, "later")
+    await stage.press("right_square_bracket")
+    await stage.until(lambda: where(stage)[0] == 300.0, "the next event")
+    await stage.press("right_square_bracket")
+    await told(stage, "No event is later in this recording.")
 
 
 @monitor.scenario("monitor.zoom-in", "monitor.zoom-out")
@@ -266,6 +364,46 @@ async def _table(stage: Staged) -> None:
     await shows(stage, "Worker TP0")
     await stage.press("escape")
     await shows(stage, "TIME  ")
+
+
+async def test_two_moments_are_compared_with_all_their_figures(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="monitor") as stage:
+        await stage.press("left", "space", *["left"] * 20, "space")
+        await shows(stage, "v compare")
+        await stage.press("v")
+        for words in ("COMPARE  14:2", " against ", "mean", "p95", "most", "change", "output tok/s", "GPU 0 1 power"):
+            await shows(stage, words)
+        await hides(stage, "TIME  ")
+        line = next(line for line in stage.lines() if "output tok/s" in line)
+        history = stage.studio.sampler.history
+        axis = stage.app.current._time.axis(NOW, 90)  # type: ignore[attr-defined]
+        ranges = ranges_of(axis)
+        assert ranges is not None
+        name = RunSeries.OUTPUT.of(READY)
+        mean, p95, most = (
+            [getattr(stage.studio.timeline.figures([name], *one)[name], part) for one in ranges]
+            for part in ("mean", "p95", "max")
+        )
+        assert history is not None and None not in (*mean, *p95, *most)
+        shown = [numbers.rate(value) for pair in (mean, p95, most) for value in pair]
+        assert [word for word in line.split()[2:] if "%" not in word] == shown
+        await stage.press("v")
+        await shows(stage, "Worker TP0")
+        await stage.press("escape")
+        await shows(stage, "TIME  ")
+        await stage.press("v")
+        await shows(stage, "COMPARE")
+        await shows(stage, "esc charts")
+        await stage.press("escape")
+        await shows(stage, "marked 14:2")
+        for size, wanted in (((80, 24), 6), ((60, 15), 4)):
+            await stage.pilot.resize_terminal(*size)
+            await stage.settle()
+            await stage.press("v")
+            await shows(stage, "COMPARE")
+            line = next(line for line in stage.lines() if "output tok/s" in line)
+            assert len(line.rstrip(" ▐").split()) - 2 == wanted, line
+            await stage.press("escape")
 
 
 # --- usage ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from tests.functional.acting import cursor
 from tests.functional.stage import NOW, Staged, bare, run_view, snapshot, staged
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.services.watching.snapshot import Snapshot
+from vllm_studio_tui.services.watching.snapshot import Replay, Snapshot
 from vllm_studio_tui.tui.sheets.dialogs import Option, Pages, Question, Writing
 from vllm_studio_tui.tui.widgets.canvas import ListCanvas
 
@@ -63,6 +63,27 @@ async def test_no_run_is_hidden_without_a_number_at_any_size(tmp_path: Path) -> 
         await stage.app.show_place("monitor")
         await stage.settle()
         assert "the process ended with code 1; again in" in stage.text(), "why a run waits stands beside it"
+
+
+def replayed(folder: Path) -> Snapshot:
+    return replace(crowd(folder), replay=Replay("friday.jsonl.gz", NOW, NOW - 600, NOW + 600, speed=10.0))
+
+
+async def test_a_replay_is_called_one_at_every_size(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(80, 24), shown=replayed, label="REPLAY friday.jsonl.gz") as stage:
+        for place in ("monitor", "dashboard"):
+            await stage.app.show_place(place)
+            for height in (6, 5, 2):
+                lines = await resize(stage, 40, height)
+                assert any(line.startswith("replay friday.jsonl.gz") and line.endswith("10x") for line in lines) or (
+                    height < 4 and lines[0].endswith("replay")
+                ), (place, lines)
+            for width in (40, 60, 160):
+                (line,) = await resize(stage, width, 1)
+                assert line.endswith(" replay") and line.startswith("✕ 4"), (place, line)
+        await stage.app.show_place("monitor")
+        lines = await resize(stage, 60, 15)
+        assert "REPLAY friday" in lines[0], lines
 
 
 async def test_dialogs_have_their_keys_and_what_they_are_about_in_two_rows(tmp_path: Path) -> None:

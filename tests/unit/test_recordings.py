@@ -285,6 +285,17 @@ def test_the_studio_of_a_recording_shows_it_and_touches_nothing_here(session: Pa
     assert not (tmp_path / "mine").exists()
 
 
+def test_a_moment_of_a_recording_is_explained_as_it_was_then(session: Path, tmp_path: Path) -> None:
+    studio = ReplayStudio(Recorded(session), Places.under(tmp_path / "mine"), at=BEGIN + 100)
+    run = studio.first_look().runs[0]
+    why = studio.why.slow(run.run_id)
+    assert why is not None and why.name == run.name
+    assert BEGIN + 90 <= why.at <= BEGIN + 100, "the present is that of the recording"
+    assert why.figures["running"].now is not None, "from its samples"
+    assert studio.why.slow("somebody-else") is None
+    studio.close()
+
+
 def test_the_palette_moves_in_a_recording_and_offers_nothing_in_the_present(recorded: Recorded, tmp_path: Path) -> None:
     sampler = ReplaySampler(recorded, Bus(), at=BEGIN + 100)
     shell: Any = SimpleNamespace(snapshot=sampler.first(), studio=SimpleNamespace(sampler=sampler))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.timeline import Pin, TimelineEvent
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.once import once_property
@@ -28,6 +28,7 @@ from vllm_studio_tui.studio import Studio
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.processes import Consequence, ProcessRow, SignalSent
+    from vllm_studio_tui.services.watching.why.service import WhyService
 
 #: Pictures a second, however fast it is played.
 PICTURES = 5.0
@@ -190,6 +191,25 @@ class ReplayStudio(Studio):
             lambda: self.replay.history,
             record=_Events(self._recorded.events),
             recipes=lambda: recipes_of(self.replay.latest.every if self.replay.latest is not None else ()),
+            clock=lambda: self.replay.position,
+        )
+
+    @once_property
+    def why(self) -> WhyService:
+        from vllm_studio_tui.services.watching.why.service import WhyService
+
+        def find(name: str) -> RunView:
+            every = self.replay.latest.every if self.replay.latest is not None else ()
+            found = next((run for run in every if run.run_id == name), None)
+            if found is None:
+                raise NotFound(f"no run {name} at this moment of the recording")
+            return found
+
+        return WhyService(
+            self.timeline,
+            lambda: self.replay.latest,
+            find,
+            lambda: self.db,
             clock=lambda: self.replay.position,
         )
 

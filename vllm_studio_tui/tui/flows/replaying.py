@@ -1,4 +1,4 @@
-"""Where in a recording the screens are: by the palette, because each key has a meaning of its own already."""
+"""Where in a recording the screens are: by the palette, and by keys of the monitor."""
 
 from __future__ import annotations
 
@@ -45,17 +45,27 @@ def entries(shell: Shell) -> list[Entry]:
 def do(shell: Shell, name: str) -> None:
     """Do what was chosen."""
     replay = shell.snapshot.replay if shell.snapshot is not None else None
-    seek = getattr(shell.studio.sampler, "seek", None)
-    set_speed = getattr(shell.studio.sampler, "set_speed", None)
-    if replay is None or seek is None or set_speed is None:
+    if replay is None:
         return
     if name in STEPS:
-        seek(replay.at + STEPS[name][1])
+        seek(shell, replay.at + STEPS[name][1])
     elif name == "begin":
-        seek(replay.since)
+        seek(shell, replay.since)
     else:
         speed = {"pause": 0.0 if replay.speed else 1.0, "faster": replay.speed * 2 or 1.0, "slower": replay.speed / 2}
-        set_speed(min(FASTEST, speed.get(name, 1.0)))
+        set_speed(shell, speed.get(name, 1.0))
+
+
+def seek(shell: Shell, at: float) -> None:
+    """Go to a moment of the recording; nothing happens in the present."""
+    if (go := getattr(shell.studio.sampler, "seek", None)) is not None:
+        go(at)
+
+
+def set_speed(shell: Shell, speed: float) -> None:
+    """Play the recording so many times as fast as it was; 0: stand still."""
+    if (change := getattr(shell.studio.sampler, "set_speed", None)) is not None:
+        change(min(FASTEST, speed))
 
 
 def _where(replay: Replay) -> str:

@@ -42,7 +42,7 @@ RULES: tuple[Rule, ...] = (
     _rule("right l", "to the right", "right later next", "other fix, other answer, later, stage, unfold", "right"),
     _rule("pageup", "a page up", "page-up", typing="pageup"),
     _rule("pagedown", "a page down", "page-down", typing="pagedown"),
-    _rule("home g", "to the first", "first"),
+    _rule("home g", "to the first", "first begin"),
     _rule("end G", "to the end, and follow it", "last follow now", "lists, log, transcript, time (now)"),
     _rule("enter", "open it; yes to what is shown", "open take fold run launch send", "row, diff, question", "enter"),
     _rule("escape", "one step back", "back leave", "sheet, filter, marks, page, question (no)", "escape"),

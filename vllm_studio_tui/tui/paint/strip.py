@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 
@@ -31,6 +33,11 @@ def strip(
     Args:
         facts: The runs, trouble first and the newest of a kind before the others.
     """
+    if snapshot.replay is not None and height > 1:
+        return [
+            *strip(replace(snapshot, replay=None), facts, glyphs, width, height - 1, now),
+            _replayed(snapshot, width),
+        ]
     rows = gpus.table(snapshot.tick.gpus, snapshot.runs, glyphs, width, Size.STRIP) if snapshot.tick.gpus.gpus else []
     if not facts:
         none = [] if rows else [gpus.none_row(snapshot.tick.gpus, 0, width)]
@@ -213,6 +220,17 @@ def _alert(snapshot: Snapshot) -> tuple[str, str]:
 # --- one line -------------------------------------------------------------------------------------------------
 
 
+def _replayed(snapshot: Snapshot, width: int) -> Row:
+    """Say that this is a recording, and of when."""
+    row, replay = Row(), snapshot.replay
+    assert replay is not None
+    at = time.strftime("%H:%M:%S", time.localtime(replay.at))
+    pace = f"{replay.speed:g}x" if replay.speed else "held"
+    end = row.put_right(width, f"{at}  {pace}", "warn")
+    row.put(0, f"replay {replay.name}", "warn", max(0, end - 1))
+    return row
+
+
 def lines(
     snapshot: Snapshot, facts: Sequence[RunFacts], glyphs: Glyphs, width: int, height: int, now: float
 ) -> list[Row]:
@@ -227,6 +245,8 @@ def line(snapshot: Snapshot, glyphs: Glyphs, width: int) -> Row:
     used = [(snapshot.engine(run.run_id) or EngineMetrics()).kv_cache_usage for run in snapshot.runs]
     found = snapshot.tick.gpus.gpus
     row = Row()
+    if snapshot.replay is not None and width > 20:
+        width = row.put_right(width, "replay", "warn") - 1
     parts = one_line(
         snapshot.runs,
         gpu_words(found, glyphs.degree, tight=width < ROOMY),

@@ -34,6 +34,7 @@ class WhyService:
         look: Takes one of a run, where this program takes none.
         find: Finds a run by its id or recipe.
         db: Has the requests.
+        clock: Returns the present; in a recording its moment.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class WhyService:
         find: Callable[[str], RunView],
         db: Callable[[], Database],
         look: Callable[[RunView], Snapshot] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._timeline = timeline
         self._latest = latest
         self._find = find
         self._db = db
         self._look = look
+        self._clock = clock
 
     def slow(self, run_id: str, at: float | None = None) -> Why | None:
         """Return why a run is slow at a moment, or that it is not; None where there is no such run. Blocking.
@@ -63,7 +66,7 @@ class WhyService:
         snapshot = self._latest()
         if snapshot is None and self._look is not None:
             snapshot = self._look(run)
-        now = time.time()
+        now = self._clock()
         moment = min(now, at if at is not None else now) - (UNFINISHED if at is None or now - at < UNFINISHED else 0.0)
         gpus = gpus_of(run, snapshot)
         facts = facts_of(run, gpus, snapshot, present=now - moment <= PRESENT)

@@ -9,7 +9,7 @@ SCREEN = Screen(
     title="Monitor",
     help="Monitor: engines and GPUs over time",
     widget="Monitor",
-    scopes={"monitor": "Monitor", "processes": "Monitor: processes"},
+    scopes={"monitor": "Monitor", "axis": "Monitor: time", "processes": "Monitor: processes"},
     actions=(
         Action(
             "monitor.open",
@@ -53,8 +53,15 @@ SCREEN = Screen(
         Action("monitor.previous-stop", "left_square_bracket", "", "The event before"),
         Action("monitor.next-stop", "right_square_bracket", "", "The next event"),
         Action(
-            "monitor.view", "v", "view", "Processes with their commands instead of charts, panels of packages, and back"
+            "monitor.view",
+            "v",
+            "view",
+            "In place of charts two marked moments compared, processes with commands, panels of packages; and back",
         ),
+        Action("monitor.stop", "s", "hold", "Have the recording stand still", palette=False),
+        Action("monitor.run", "r", "go on", "Let the recording go on", palette=False),
+        Action("axis.now", "G", "", "To now, and follow it; in a recording to its end", palette=False),
+        Action("axis.begin", "g", "", "In a recording to its beginning; else to the first row", palette=False),
         Action(
             "processes.open", "enter", "open", "Open its run; all that is known of one of somebody else", palette=False
         ),

@@ -139,9 +139,15 @@ ENGINE_COLUMNS: tuple[Column[_Line], ...] = (
     Column("ITL p95 beside", _latency(_ITL, "p95", shortest), title="p95",
                    room={LONG: (0, 5), FULL: (0, 5)}, right=True),
     Column("ITL p95", _latency(_ITL, "p95"), room={WIDE: (3, 8), BASE: (2, 8)}, right=True),
-    Column("up", lambda line: [] if line.since is None else [(numbers.duration(line.since), "dim")],
+    Column("up", lambda line: [] if line.since is None else [(_up(line.since), "dim")],
                    room={LONG: (0, 6), FULL: (0, 6), WIDE: (3, 6)}, right=True),
 )  # fmt: skip
+
+
+def _up(seconds: float) -> str:
+    """Return for how long it is up, in so few cells that a gap stands before it."""
+    words = numbers.duration(seconds)
+    return words if len(words) < 6 else numbers.short_age(seconds)
 
 
 def engines(

@@ -139,8 +139,7 @@ class _Lay:
         column = self.axis.column(at)
         if column is None:
             return 0, 0
-        half = max(0, self.axis.count // 30)
-        return max(0, column - half), min(self.axis.count, column + half + 1)
+        return max(0, column - self.axis.half), min(self.axis.count, column + self.axis.half + 1)
 
 
 def _head(lay: _Lay, width: int, size: Size, held: str) -> Row:
@@ -157,9 +156,9 @@ def _head(lay: _Lay, width: int, size: Size, held: str) -> Row:
     if column is not None or axis.marks:
         words = "marked" if axis.marks else ""
         at = axis.cursor if axis.cursor is not None else axis.marks[-1]
-        said = f"{words} {_clock(at, axis)}".strip()
+        said = f"{words} {clock(at, axis)}".strip()
         if len(axis.marks) > 1:
-            said = " and ".join(_clock(one, axis) for one in axis.marks)
+            said = " and ".join(clock(one, axis) for one in axis.marks)
             said = f"marked {said}" if size >= Size.WIDE else said
         middle = lay.start + (column if column is not None else axis.count // 2) - len(said) // 2
         place = max(after + 2, min(middle, lay.end - len(said)))
@@ -201,8 +200,12 @@ def _values(lane: Lane, values: Columns, present: float | None, lay: _Lay) -> li
     axis, form = lay.axis, lane.form
     if lay.compares:
         first, second = (mean(values[slice(*lay.range_of(at))]) for at in axis.marks)
-        worse = _is_worse(lane, second, first)
-        return [(form(first), "fg"), (form(second), "err" if worse else "fg bold"), (_change(first, second), "dim")]
+        worse = is_worse(lane, second, first)
+        return [
+            (form(first), "fg"),
+            (form(second), "err" if worse else "fg bold"),
+            (change_words(first, second), "dim"),
+        ]
     latest = (form(present), "fg bold")
     column = axis.looked_at
     if axis.cursor is None:
@@ -214,7 +217,7 @@ def _values(lane: Lane, values: Columns, present: float | None, lay: _Lay) -> li
     style = "fg bold"
     if lane.limit is not None and there is not None and there > lane.limit:
         style = "warn"
-    elif _is_worse(lane, there, before):
+    elif is_worse(lane, there, before):
         style = "err"
     return [latest, (form(there), style), (form(before), "dim")]
 
@@ -235,14 +238,16 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _is_worse(lane: Lane, there: float | None, before: float | None) -> bool:
+def is_worse(lane: Lane, there: float | None, before: float | None) -> bool:
+    """Return whether a value is so much worse than another that it is worth a colour."""
     if not lane.worse or there is None or before is None:
         return False
     more, less = (there, before) if lane.worse > 0 else (before, there)
     return more > less * WORSE and more - less > lane.least
 
 
-def _change(first: float | None, second: float | None) -> str:
+def change_words(first: float | None, second: float | None) -> str:
+    """Return how much a value changed: `+12%`, `x14`; empty where that says nothing."""
     if first is None or second is None or not first:
         return ""
     change = (second - first) / abs(first)
@@ -298,7 +303,7 @@ def _times(lay: _Lay) -> Row:
     return row
 
 
-def _clock(at: float, axis: Axis) -> str:
+def clock(at: float, axis: Axis) -> str:
     """Return a moment as exact as the axis is."""
     import time
 

@@ -17,6 +17,7 @@ from vllm_studio_tui.tui.screens.monitor import rows as paint
 from vllm_studio_tui.tui.screens.monitor.alert_rows import put_alerts
 from vllm_studio_tui.tui.screens.monitor.engine_rows import engines
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
+from vllm_studio_tui.tui.screens.monitor.lane_groups import Group
 from vllm_studio_tui.tui.screens.monitor.lanes import Happening
 from vllm_studio_tui.tui.screens.monitor.processes_rows import Line, short
 from vllm_studio_tui.tui.screens.monitor.time_view import TimeView
@@ -134,6 +135,11 @@ class Picture:
         if alerts:
             rows = put_alerts(rows, alerts, ALERTS_AT, width, room)
         return [Row(), *rows] if rows else []
+
+    def groups(self) -> list[Group]:
+        """Return all charts that there are."""
+        found = lane_groups.groups(self.snapshot, titles=self.size >= Size.WIDE)
+        return lane_groups.that_fit(found, self.data.known, sum(len(one.lanes) + 1 for one in found))
 
     def _charts(self, width: int, room: int) -> list[Row]:
         """Draw the charts; their picture is kept for a part of a column, because little of it would change."""

@@ -19,8 +19,11 @@ from vllm_studio_tui.tui.keys.action import Action
 from vllm_studio_tui.tui.keys.actions import keys_text
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.screens.monitor import lanes
 from vllm_studio_tui.tui.screens.monitor.alert_rows import alert_rows
+from vllm_studio_tui.tui.screens.monitor.axis_canvas import AxisCanvas
 from vllm_studio_tui.tui.screens.monitor.axis_keys import ON_THE_AXIS, AxisKeys
+from vllm_studio_tui.tui.screens.monitor.comparing import COMPARED, Comparison, compared_rows, ranges_of
 from vllm_studio_tui.tui.screens.monitor.lane_data import LaneData
 from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.screens.monitor.picture import Charts, Picture
@@ -31,7 +34,7 @@ from vllm_studio_tui.tui.screens.monitor.why_rows import in_words, why_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
 #: What is below the engines and GPUs; the last one only where a package brings a panel.
-CHARTS, PROCESSES, PANELS = "charts", "processes", "panels"
+CHARTS, COMPARE, PROCESSES, PANELS = "charts", "compare", "processes", "panels"
 #: Seconds between two looks at the processes while they stand below the charts.
 BESIDE_CHARTS = 5.0
 
@@ -64,11 +67,15 @@ class Monitor(AxisKeys):
         return LaneData(self.shell, self.update_place)
 
     @cached_property
+    def _comparison(self) -> Comparison:
+        return Comparison(self.shell, self.update_place)
+
+    @cached_property
     def _why(self) -> WhyBox:
         return WhyBox(self.shell, self._again)
 
     def compose(self) -> ComposeResult:
-        yield ListCanvas(self._paint, self.get_ink, id="monitor-canvas")
+        yield AxisCanvas(self._paint, self.get_ink, id="monitor-canvas")
         yield ProcessesView(lambda: self.commands, lambda: self._canvas.repaint(), id="processes")
 
     @property
@@ -81,6 +88,7 @@ class Monitor(AxisKeys):
 
     def on_mount(self) -> None:
         self._processes.display = False
+        self.query_one("#monitor-canvas", AxisCanvas).to_end = self._to_end
 
     def on_resize(self) -> None:
         self._share()
@@ -141,6 +149,8 @@ class Monitor(AxisKeys):
             return rows
         if self._view == PANELS and self._panels is not None:
             return rows + panel_rows(self._panels.look(snapshot), width, size)
+        if self._view == COMPARE:
+            return rows + self._compared(picture, width)
         # Runs come first: the cursor begins on what is there before others, and before the first sample none is known.
         report = snapshot.tick.gpus
         sampled = bool(report.gpus or report.error) and not snapshot.runs
@@ -148,6 +158,15 @@ class Monitor(AxisKeys):
         rows += picture.over_time(width, room)
         self._asked = picture.asked
         return rows
+
+    def _compared(self, picture: Picture, width: int) -> list[Row]:
+        """Draw the two moments that are marked beside each other."""
+        axis = self._time.axis(picture.now, lanes.room_of(width, picture.size, looking=True))
+        ranges = ranges_of(axis)
+        groups = picture.groups()
+        if ranges is not None:
+            self._comparison.ask(ranges, [lane for group in groups for lane in group.lanes], picture.now)
+        return compared_rows(groups, self._comparison.found, axis, picture.glyphs, width, picture.size)
 
     def _tell(self, picture: Picture, width: int) -> None:
         """Give the picture what happened, what alerts say, and why it was slow."""
@@ -172,21 +191,28 @@ class Monitor(AxisKeys):
         writes = actions.BY_ID[f"monitor.{name}"].writes
         return "" if writes and self.shell.read_only else keys_text(self.shell.keys_of(f"monitor.{name}"), 1)
 
+    def _has_axis(self) -> bool:
+        return super()._has_axis() and self._view == CHARTS
+
     # --- actions ----------------------------------------------------------------------------------------
 
     def possible(self, name: str) -> bool:
-        if name in ON_THE_AXIS and (self._view != CHARTS or self.size_class <= Size.STRIP):
-            return False  # there is no time axis to move on
+        if name in ON_THE_AXIS and not self._has_axis():
+            return False
         if name in ("fix", "why") and self._view == PROCESSES and not self._canvas.has_focus:
             return False  # the keys are for the processes
         if name == "fix":
             return bool(self._why.open and self._why.why and self._why.why.changes) or self._failed() is not None
         if name == "why":
-            shown = self._view != PROCESSES and self.size_class > Size.STRIP
-            return shown and self._asked_about() is not None
+            return self._has_axis() and self._asked_about() is not None
+        if name in ("stop", "run"):
+            replay = self._replay if self._view != PROCESSES else None
+            return replay is not None and (replay.speed > 0) is (name == "stop")
         if name == "limit":
             return self._told and bool(self._why.why and self._why.why.key)
-        return name != "open" or self._told or self._chosen_run() is not None or self._chosen_process() is not None
+        if name != "open" or self._looks_back or self._told:
+            return True
+        return self._chosen_run() is not None or self._chosen_process() is not None
 
     @property
     def _told(self) -> bool:
@@ -196,6 +222,8 @@ class Monitor(AxisKeys):
     def labelled(self, action: Action) -> Action:
         if action.id == "monitor.view":
             return replace(action, label=self._next_view)
+        if action.id == "monitor.open" and self._looks_back:
+            return replace(action, label="play from here")
         if action.id == "monitor.open" and self._told:
             return replace(action, label="its requests")
         if action.id == "monitor.open":
@@ -206,7 +234,9 @@ class Monitor(AxisKeys):
     def _next_view(self) -> str:
         if self._view == PROCESSES:
             return PANELS if self._panels else CHARTS
-        return CHARTS if self._view == PANELS else PROCESSES
+        if self._view == PANELS:
+            return CHARTS
+        return COMPARE if self._view == CHARTS and len(self._time.marks) > 1 else PROCESSES
 
     @property
     def _key(self) -> str:
@@ -216,7 +246,7 @@ class Monitor(AxisKeys):
         """Return the id of the run under the cursor, or of that of the process there."""
         if (process := self._chosen_process()) is not None:
             return process.one.run_id if process.run is not None else None
-        if self._key in ("", "more") or self._key.startswith(PANEL):
+        if self._key in ("", "more") or self._key.startswith((PANEL, COMPARED)):
             return None
         return self._key.removeprefix("run:")
 
@@ -233,10 +263,19 @@ class Monitor(AxisKeys):
     def escape_word(self) -> str:
         if self._view == PROCESSES:
             return self._processes.escape_word()
+        if self._view == COMPARE:
+            return CHARTS
         return "close" if self._why.open else "now" if self._time.touched else ""
 
+    @property
+    def _looks_back(self) -> bool:
+        """Whether a moment of a recording is looked at."""
+        return self._replay is not None and self._has_axis() and self._time.cursor is not None
+
     def action_open(self) -> None:
-        if self._told and self.snapshot is not None:
+        if self._looks_back and self._time.cursor is not None:
+            self._play_from(self._time.cursor)
+        elif self._told and self.snapshot is not None:
             self.shell.spawn(show_requests(self.shell, self._why.requests(self.snapshot.now)))
         elif (run_id := self._chosen_run()) is not None:
             self.shell.open_run(run_id)
@@ -247,6 +286,9 @@ class Monitor(AxisKeys):
         if self._view == PROCESSES:
             if not self._processes.escape():
                 self._choose(CHARTS)
+            return True
+        if self._view == COMPARE:
+            self._choose(CHARTS)
             return True
         if self._why.open:
             self._why.close()

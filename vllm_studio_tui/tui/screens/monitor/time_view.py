@@ -75,6 +75,16 @@ class Axis:
             found -= 1
         return found if 0 <= found < self.count else None
 
+    @property
+    def half(self) -> int:
+        """Return how many columns on either side of a mark are compared: a fifteenth of the axis, with its own."""
+        return max(0, self.count // 30)
+
+    def around(self, at: float) -> tuple[float, float]:
+        """Return the range around a mark that is compared, from and to; also where it is not in sight."""
+        column = math.floor(at / self.step + 1e-9)
+        return (column - self.half) * self.step, min((column + self.half + 1) * self.step, self.now)
+
     def time_of(self, column: int) -> float:
         """Return the middle of a column."""
         return (self.first + column + 0.5) * self.step

@@ -77,17 +77,18 @@ def in_words(why: Why | None, glyphs: Glyphs) -> Why | None:
 def _title(why: Why | None, name: str, at: float, now: float, x: int, width: int, size: Size, calm: bool) -> Row:
     row = Row()
     end = width - 3 if size >= Size.WIDE else width - 1
+    asked = f"Why slow at {moment(at, now)}?"
     if why is not None and size >= Size.BASE:
         words = []
         if why.against is not None and size >= Size.WIDE:
             since, until = (moment(one, now) for one in why.against)
             words.append(f"against {since} to {until}")
-        if why.slow:
+        tight = size < Size.WIDE and x + cell_len(asked) + cell_len(why.title) + 14 > end
+        if why.slow and not tight:
             words.append(f"lasted {numbers.duration(why.lasted)}")
         if size >= Size.FULL:
             words.append(f"rule {why.rule}")
         end = row.put_right(end, "   ".join(words), "dim") - 2
-    asked = f"Why slow at {moment(at, now)}?"
     after = row.put(x, asked, "fg bold") + 2
     if name and size >= Size.WIDE:
         after = row.put(after, name, "dim", max(0, min(24, end - after))) + 2
