@@ -374,6 +374,7 @@ async def test_two_moments_are_compared_with_all_their_figures(tmp_path: Path) -
         for words in ("COMPARE  14:2", " against ", "mean", "p95", "most", "change", "output tok/s", "GPU 0 1 power"):
             await shows(stage, words)
         await hides(stage, "TIME  ")
+        await stage.until(lambda: any("output tok/s" in one and "%" in one for one in stage.lines()), "its figures")
         line = next(line for line in stage.lines() if "output tok/s" in line)
         history = stage.studio.sampler.history
         axis = stage.app.current._time.axis(NOW, 90)  # type: ignore[attr-defined]
@@ -401,8 +402,12 @@ async def test_two_moments_are_compared_with_all_their_figures(tmp_path: Path) -
             await stage.settle()
             await stage.press("v")
             await shows(stage, "COMPARE")
-            line = next(line for line in stage.lines() if "output tok/s" in line)
-            assert len(line.rstrip(" ▐").split()) - 2 == wanted, line
+
+            def figures() -> int:
+                line = next((line for line in stage.lines() if "output tok/s" in line), "")
+                return len(line.rstrip(" ▐").split()) - 2
+
+            await stage.until(lambda: figures() == wanted, f"{wanted} figures")  # noqa: B023
             await stage.press("escape")
 
 

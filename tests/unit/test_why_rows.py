@@ -23,7 +23,7 @@ KEYS = [("f", "fp8 cache: room for 617.7k tokens", "(shows the change)"), ("p", 
 
 
 @pytest.mark.parametrize(
-    ("size", "width", "rows"), [(Size.FULL, 160, 8), (Size.WIDE, 120, 8), (Size.BASE, 80, 4), (Size.COMPACT, 60, 3)]
+    ("size", "width", "rows"), [(Size.FULL, 160, 8), (Size.WIDE, 120, 8), (Size.BASE, 80, 4), (Size.COMPACT, 60, 2)]
 )
 def test_the_answer_stands_first_and_smaller_windows_keep_the_strongest_sentence(
     size: Size, width: int, rows: int
@@ -33,7 +33,7 @@ def test_the_answer_stands_first_and_smaller_windows_keep_the_strongest_sentence
     assert len(made) == rows
     assert texts[0].strip().startswith("Why slow at 14:14?") and "KV cache" in texts[0]
     assert "KV 98%" in texts[1]
-    assert "f fp8 cache" in texts[-1]
+    assert ("f fp8 cache" in texts[-1]) is (size > Size.COMPACT), "the charts need that row, and the footer has keys"
     assert all(len(text) <= width for text in texts)
     assert all((row.plane, row.bar) == ("warnbg", "warn") for row in made)
     assert [text for _, text, style in made[1].pieces if style == "fg bold"] == ["98%"]

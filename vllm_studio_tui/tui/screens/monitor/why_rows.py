@@ -56,7 +56,7 @@ def why_rows(
         row = Row()
         row.run(x, _strong(cut_lines(why.sentences[0], room, 1)[0]))
         rows.append(row)
-    if why is not None and keys:
+    if why is not None and keys and size > Size.COMPACT:  # there the charts need the row, and the footer has them
         rows.append(_keys(keys, x, width, size))
     for row in rows:
         row.plane, row.bar = ("panel", "dim") if calm else ("warnbg", "warn")
