@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.ring import average
 
 #: Which of the samples that fall into one column, or that were put together, is asked for.
 Take = Literal["mean", "min", "max"]
@@ -86,3 +89,15 @@ class SeriesChange:
             "after": asdict(self.after),
             "change": self.change,
         }
+
+
+NO_FIGURES = RangeFigures()
+
+
+def of_samples(values: Sequence[float], seconds: float, span: float) -> RangeFigures:
+    """Return the figures of samples that are so many seconds apart, of a range of so many."""
+    if not values:
+        return NO_FIGURES
+    ordered = sorted(values)
+    p95 = ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)) - 1)]
+    return RangeFigures(average(values), p95, ordered[-1], min(1.0, len(values) * seconds / span))

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.series import RunSeries
-from vllm_studio_tui.domain.timeline import Pin, RangeFigures, SeriesChange, Take, TimelineEvent
+from vllm_studio_tui.domain.timeline import NO_FIGURES, Pin, RangeFigures, SeriesChange, Take, TimelineEvent, of_samples
 from vllm_studio_tui.kit.ring import average
 from vllm_studio_tui.services.watching.history import History
 
@@ -50,7 +50,6 @@ SUMS = frozenset(
 MOST_RUNS = 300
 #: Columns of which the figures of a recipe's series are computed.
 PARTS = 240
-NO_FIGURES = RangeFigures()
 
 
 class Kept(Protocol):
@@ -304,15 +303,6 @@ class Timeline:
             if self._count > REMEMBERED:
                 self._known.clear()
                 self._count = 0
-
-
-def of_samples(values: Sequence[float], seconds: float, span: float) -> RangeFigures:
-    """Return the figures of samples that are so many seconds apart, of a range of so many."""
-    if not values:
-        return NO_FIGURES
-    ordered = sorted(values)
-    p95 = ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)) - 1)]
-    return RangeFigures(average(values), p95, ordered[-1], min(1.0, len(values) * seconds / span))
 
 
 def _together(name: str, series: Sequence[Columns], count: int) -> Columns:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.timeline import RangeFigures
+from vllm_studio_tui.domain.timeline import RangeFigures, of_samples
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 COMPARED = "compared:"
 #: Seconds after which ranges that are not over are looked up again.
 AGAIN = 5.0
+#: Columns that the figures of several series together are computed of.
+PARTS = 240
 
 Ranges = tuple[tuple[float, float], tuple[float, float]]
 Found = Mapping[tuple[str, ...], tuple[RangeFigures, RangeFigures]]
@@ -82,7 +84,6 @@ def together(
     until: float,
 ) -> RangeFigures:
     """Return the figures of a chart of several series: those of its columns, in each of which they are one value."""
-    from vllm_studio_tui.services.watching.timeline import PARTS, of_samples
     from vllm_studio_tui.tui.screens.monitor.lanes import combined
 
     columns = max(1, min(PARTS, int(until - since)))
