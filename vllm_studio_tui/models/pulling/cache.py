@@ -8,7 +8,6 @@ in earlier versions of the library.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from vllm_studio_tui.domain.download import PlannedFile
 from vllm_studio_tui.models.hub_client import HubFile
 from vllm_studio_tui.models.pulling.file_names import usable
+from vllm_studio_tui.models.pulling.locks import is_locked
 
 #: Room that is left on a disk: what else is written there must not fail because of us.
 RESERVE = 512 << 20
@@ -85,7 +85,7 @@ class RepoCache:
         used = self._used()
         freed = 0
         for digest in dict.fromkeys(digests):
-            if self._is_fetched(digest):
+            if is_locked(self.lock(digest)):  # another home's download, or the library
                 continue
             paths = [self.partial(digest), *([self.blob(digest)] if digest not in used else [])]
             for path in paths:
@@ -97,20 +97,6 @@ class RepoCache:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only where it is empty
         return freed
-
-    def _is_fetched(self, digest: str) -> bool:
-        """Return whether a program holds the lock of a blob: another home's download, or the library."""
-        try:
-            fd = os.open(self.lock(digest), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(fd)
-        return False
 
     def _used(self) -> set[str]:
         """Return the blobs to which files of snapshots lead."""

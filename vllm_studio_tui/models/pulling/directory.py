@@ -7,7 +7,6 @@ library only: a download that waits for its turn has loaded no more than this.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from vllm_studio_tui.keeper.files import take_lock
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.paths import private_dir, write_atomic
 from vllm_studio_tui.models.pulling.file_names import usable
+from vllm_studio_tui.models.pulling.locks import is_locked
 
 SPEC, STATE, LOCK, LOG, ASKED = "spec.json", "state.json", "lock", "download.log", "asked"
 #: Bytes of a spec or a state; more was not written by us.
@@ -170,17 +170,7 @@ def write_state(folder: Path, state: State, *, lasting: bool = True) -> None:
 
 def is_held(folder: Path) -> bool:
     """Return whether a process works on it, or waits to."""
-    try:
-        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_locked(folder / LOCK)
 
 
 def create(root: Path, plan: DownloadPlan, *, endpoint: str, cache: Path) -> DownloadSpec:

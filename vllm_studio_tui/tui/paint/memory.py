@@ -82,8 +82,13 @@ def said_of(fit: Fit) -> list[str]:
     if fit.fits and fit.max_users > 1:
         said.append(f"{fit.max_users} texts of {fit.context} tokens at once")
     if fit.learned is not None:
-        said.append(f"corrected by {fit.learned.starts} earlier start{'s' if fit.learned.starts > 1 else ''}")
+        said.append(corrected(fit.learned.starts))
     return said
+
+
+def corrected(starts: int) -> str:
+    """Return that a figure was learned from so many starts."""
+    return f"corrected by {starts} earlier start{'s' if starts > 1 else ''}"
 
 
 def _bar(row: Row, size: int, fit: Fit, glyphs: Glyphs, at: int, end: int, style: str, *, limit: bool = True) -> None:

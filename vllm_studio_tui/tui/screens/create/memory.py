@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.memory import WORDS, corrected
 from vllm_studio_tui.tui.screens.create.rows import PageFacts
 
 if TYPE_CHECKING:
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 #: Parts in the order of the bar: colour, sign without colours, sign in ASCII, and the word below.
 PARTS = (
-    ("weights", "fill", "█", "#", "weights"),
-    ("kv", "data", "▆", "+", "KV cache"),
-    ("activations", "dim", "▄", "-", "activations"),
-    ("graphs", "faint", "▂", "_", "graphs"),
-    ("overhead", "faint", "▂", "_", "other"),
+    ("weights", "fill", "█", "#", WORDS["weights"]),
+    ("kv", "data", "▆", "+", WORDS["kv"]),
+    ("activations", "dim", "▄", "-", WORDS["activations"]),
+    ("graphs", "faint", "▂", "_", WORDS["graphs"]),
+    ("overhead", "faint", "▂", "_", WORDS["overhead"]),
 )
 #: The same with the small ones taken together.
-FEW = (PARTS[0], PARTS[1], ("other", "dim", "▄", "-", "other"))
+FEW = (PARTS[0], PARTS[1], ("other", "dim", "▄", "-", WORDS["overhead"]))
 CELL, FIRST = 9, 18
 
 
@@ -67,8 +68,7 @@ def _between(fit: Fit, *, wide: bool) -> str:
         return f"{numbers.gib(total.likely)} of {numbers.gib(fit.memory)} GiB"
     words = f"likely; between {numbers.gib(total.low)} and {numbers.gib(total.high)} GiB"
     if fit.learned is not None:
-        starts = "start" if fit.learned.starts == 1 else "starts"
-        words = f"{words}, corrected by {fit.learned.starts} earlier {starts} of {fit.learned.engine}"
+        words = f"{words}, {corrected(fit.learned.starts)} of {fit.learned.engine}"
     return words
 
 
