@@ -39,6 +39,7 @@ async def sheet(
             stage.studio.tools.add_server(name, entry, trust=trust)
         await stage.press("f12")
         await shows(stage, TITLE)
+        await shows(stage, "builtin")  # its title is there before the tools are found, and so before its keys do much
         yield stage, engine
 
 
