@@ -12,7 +12,7 @@ from vllm_studio_tui.services.bench.figures import Measured
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.chat import Target
     from vllm_studio_tui.probes.engine.reader import EngineProbe
-    from vllm_studio_tui.probes.gpu.nvml import NvmlReader
+    from vllm_studio_tui.probes.gpu.provider import GpuReader
 
 #: Seconds between two looks at the engine.
 EVERY = 1.0
@@ -28,7 +28,7 @@ class Beside:
 
     def __init__(self, target: Target, gpus: Sequence[str], *, watched: bool) -> None:
         self._target, self._gpus, self._watched = target, list(gpus), watched
-        self._reader: NvmlReader | None = None
+        self._reader: GpuReader | None = None
         self._probe: EngineProbe | None = None
         self._begin: tuple[float, dict[str, int]] | None = None
         self._preempted: int | None = None
@@ -78,10 +78,10 @@ class Beside:
     def _energies(self) -> tuple[float, dict[str, int]]:
         import time
 
-        from vllm_studio_tui.probes.gpu.nvml import NvmlReader
+        from vllm_studio_tui.probes.gpu.provider import GpuReader
 
         if self._reader is None:
-            self._reader = NvmlReader()
+            self._reader = GpuReader()
         counts, _ = self._reader.energies(self._gpus)
         return time.monotonic(), counts
 
