@@ -133,6 +133,16 @@ def test_history_keeps_what_was_sampled_by_name() -> None:
     assert "run/run/kv" not in history
 
 
+def test_of_an_engine_that_does_not_answer_nothing_old_is_drawn_as_new() -> None:
+    history = History()
+    for second in range(20):
+        history.record(tick(1000.0 + second, 50.0), silent=() if second < 10 else {"run": 3.5})
+    assert history.over("run/run/out", 2, 20.0, 1019.0) == [50.0, None]
+    assert history.over("run/run/ttft", 2, 20.0, 1019.0) == [0.2, None]
+    assert history.over(TotalSeries.OUTPUT, 2, 20.0, 1019.0) == [50.0, None]
+    assert history.over("gpu/GPU-0/util", 2, 20.0, 1019.0) == [40.0, 40.0]
+
+
 def test_a_chart_moves_by_whole_columns() -> None:
     history = History()
     for second in range(600):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from vllm_studio_tui.domain.custom_metric import custom_series
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
@@ -120,8 +120,12 @@ class History:
             self._seen.clear()
             self._begun = None
 
-    def record(self, tick: Tick) -> None:
-        """Take one sample of everything."""
+    def record(self, tick: Tick, *, silent: Collection[str] = ()) -> None:
+        """Take one sample of everything.
+
+        Args:
+            silent: Engines that have missed some readings: what was read before says nothing of this moment.
+        """
         at = tick.at
         with self._lock:
             if self._begun is None:
@@ -130,6 +134,8 @@ class History:
             out: list[float] = []
             running: list[float] = []
             for run_id, engine in tick.engines.items():
+                if run_id in silent:
+                    engine = EngineMetrics()
                 for series, value in ENGINE.items():
                     # What is over the engine's whole life says nothing of this moment.
                     whole = OF_WINDOW.get(series) in engine.since_start

@@ -153,7 +153,7 @@ class Sampler:
                 self._peaks.look(snapshot)
             behind, self._behind = self._behind, False
             if not behind:
-                self.history.record(snapshot.tick)
+                self.history.record(snapshot.tick, silent=snapshot.ages)
             self.latest = snapshot
             self._bus.publish(snapshot)
             if behind:  # it takes a moment, which the first picture does not wait for
