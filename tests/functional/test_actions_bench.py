@@ -312,9 +312,10 @@ async def _launch(stage: Staged) -> None:
         assert bench_of(stage).asked == [], text
         assert any("Users" in one or ":" in one for one in stage.heard)
         await fill_in(stage, before)
-    stage.app.current.query_one("#measure-loads").focus()
-    await stage.settle()
-    await fill_in(stage, "2, 1 4")
+    for name, text in (("loads", "2, 1 4"), ("spread", "25"), ("shared", "100"), ("caps", "300 400")):
+        stage.app.current.query_one(f"#measure-{name}").focus()
+        await stage.settle()
+        await fill_in(stage, text)
     stage.app.current.query_one("#measure-length").focus()
     await stage.settle()
     await fill_in(stage, "20 requests")
@@ -323,7 +324,8 @@ async def _launch(stage: Staged) -> None:
     name, plan = bench_of(stage).asked[0]
     assert (name, plan.concurrency, plan.requests, plan.duration) == ("elsewhere", (1, 2, 4), 20, None)
     assert (plan.ttft_limit, plan.speed_limit) == (0.5, 25.0)
-    await at(stage, "bench", "step 1 of 3")
+    assert (plan.spread, plan.shared_prefix, plan.power_caps) == (0.25, 100, (300, 400))
+    await at(stage, "bench", "step 1 of ")
     bench_of(stage).progress = None
 
 
@@ -476,7 +478,16 @@ def test_a_plan_survives_its_fields() -> None:
         BenchPlan(search=True, ttft_limit=0.4),
         BenchPlan(arrivals="poisson", rate=(0.5, 2.0), requests=200, duration=None),
         BenchPlan(arrivals="constant", rate=(4.0,), warmup=0.0),
+        BenchPlan(spread=0.3, shared_prefix=64, power_caps=(300, 250)),
     ):
         made, wrong = read_fields(plan, kind_of(plan), values_of(plan))
         assert wrong == {}
         assert made == plan
+    good = values_of(BenchPlan())
+    for name, text, words in (
+        ("spread", "99", "from 0 to 95"), ("shared", "9999", "longer than the prompt"), ("caps", "3 W", "whole number"),
+    ):  # fmt: skip
+        _, wrong = read_fields(BenchPlan(), "sweep", {**good, name: text})
+        assert list(wrong) == [name] and words in wrong[name]
+    _, wrong = read_fields(BenchPlan(), "limit", {**good, "ttft": "500", "caps": "300"})
+    assert list(wrong) == ["caps"]

@@ -28,6 +28,9 @@ FIELDS = (
     ("repeats", "Repeats", False, ""),
     ("seed", "Seed", False, ""),
     ("file", "Prompts of a file", False, ""),
+    ("spread", "Lengths vary by", False, "%"),
+    ("shared", "Alike beginning", False, "tokens"),
+    ("caps", "Power caps", False, "W a GPU"),
 )
 #: Ways to ask: its name, its words, the arrivals, and whether the limit is searched.
 KINDS: tuple[tuple[str, str, str, bool], ...] = (
@@ -48,7 +51,12 @@ HINTS = {
     "repeats": "the spread says what is noise",
     "seed": "the same seed, the same prompts",
     "file": "a path; blank: random words",
+    "spread": "evenly around both lengths; blank: all are equal",
+    "shared": "with which all prompts begin, as with a system prompt; blank: none",
+    "caps": "each step under each of them, set back after it; needs root; blank: as it is",
 }
+#: Fields that a plan can be wrong in as a whole, and a word of what is said then.
+_ABOUT = (("caps", "power cap"), ("caps", "one power"), ("shared", "shared prefix"), ("spread", "spread"))
 #: The actions of the page that a field does.
 MOVES = frozenset({"measure.up", "measure.down"})
 
@@ -99,6 +107,9 @@ def values_of(plan: BenchPlan) -> dict[str, str]:
         "repeats": str(plan.repeats),
         "seed": str(plan.seed),
         "file": plan.prompts_file or "",
+        "spread": text(round(plan.spread * 100, 6)) if plan.spread else "",
+        "shared": str(plan.shared_prefix or ""),
+        "caps": " ".join(str(watts) for watts in plan.power_caps),
     }
 
 
@@ -125,14 +136,22 @@ def read_fields(plan: BenchPlan, kind: str, values: Mapping[str, str]) -> tuple[
     take("repeats", lambda text: {"repeats": _whole(text or "1", "repeats", 1, 100)})
     take("seed", lambda text: {"seed": _whole(text or "7", "seed", 0, 2**31)})
     take("file", _file)
+    take("spread", lambda text: {"spread": _number(text or "0", "percent", 0, 95) / 100})
+    take("shared", lambda text: {"shared_prefix": _whole(text or "0", "tokens", 0, MAX_TOKENS)})
+    take("caps", _caps)
     made = replace(plan, **found, prompts=())
     if not wrong:
         try:
             made.checked()
         except UsageError as error:
-            name = "ttft" if search else "loads"
+            name = next((name for name, word in _ABOUT if word in error.title), "ttft" if search else "loads")
             wrong[name] = " ".join(part for part in (f"{error.title}.", error.cause) if part)
     return made, wrong
+
+
+def _caps(text: str) -> dict[str, Any]:
+    caps = tuple(_whole(one, "watts", 1, 10_000) for one in re.split(r"[\s,;]+", text) if one)
+    return {"power_caps": tuple(dict.fromkeys(caps))}
 
 
 def _users(text: str) -> dict[str, Any]:
