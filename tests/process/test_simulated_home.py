@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.elsewhere import served, short
+from vllm_studio_tui.config.settings import load_settings, save_setting
 from vllm_studio_tui.domain.answer_share import AnswerShare
 from vllm_studio_tui.domain.chat import Ended
 from vllm_studio_tui.domain.download import DownloadState
@@ -119,6 +120,15 @@ def test_a_home_with_a_persons_own_data_is_given_no_past(places: Places) -> None
         assert run.status.started_at is not None
         assert time.time() - run.status.started_at < 600
         assert [one.title for one in studio.chats.list()] == ["mine"]
+
+
+def test_it_opens_where_there_are_settings_already_and_leaves_what_they_say(places: Places) -> None:
+    save_setting(places, "alert_quiet", "22:00-07:00")
+    save_setting(places, "vllm_executable", "/mine/vllm")
+    demo.prepare_simulation(places)
+    settings = load_settings(places, {})
+    assert (settings.alert_quiet, settings.vllm_executable) == ("22:00-07:00", "/mine/vllm")
+    assert settings.sglang_python is not None and Path(settings.sglang_python).exists()
 
 
 async def test_answers_have_their_share_of_the_energy_of_the_gpus(places: Places) -> None:

@@ -48,13 +48,15 @@ STALE = 86_400.0
 
 
 def install_engines(places: Places) -> None:
-    """Put the simulated engines there, and write where they are into settings that are not there yet."""
+    """Put the simulated engines there, and write where they are into the settings that do not say it."""
     from vllm_studio_tui.config.settings import save_setting
+    from vllm_studio_tui.config.settings_file import read_file
 
     made = programs.install(places.data / "engines")
-    if not places.settings_file.exists():
-        for engine, program in made.items():
-            save_setting(places, registry.backend(engine).program_setting, str(program))
+    there = read_file(places.settings_file, lambda _key, _where: None)
+    for engine, program in made.items():
+        if (name := registry.backend(engine).program_setting) not in there:
+            save_setting(places, name, str(program))
 
 
 def prepare(places: Places) -> None:
