@@ -298,6 +298,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
     from vllm_studio_tui.tui.screens.measure.fields import MeasureInput
     from vllm_studio_tui.tui.screens.measure.place import MeasurePage
     from vllm_studio_tui.tui.screens.models.place import ModelsPlace
+    from vllm_studio_tui.tui.screens.monitor.axis_canvas import AxisCanvas
     from vllm_studio_tui.tui.screens.monitor.place import Monitor
     from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
     from vllm_studio_tui.tui.screens.recipes.field import MOVES, FieldInput
@@ -314,7 +315,7 @@ def test_every_action_belongs_to_something_that_can_do_it() -> None:
         "app": StudioApp, "list": ListCanvas, "dashboard": Dashboard, "recipes": RecipesPlace, "form": RecipeForm,
         "chat": ChatPlace, "prompt": PromptArea, "transcript": Transcript, "monitor": Monitor, "usage": UsagePlace,
         "processes": ProcessesView, "logs": LogsPlace, "run": RunPage, "requests": RequestsPlace, "table": Table,
-        "start": WhatToRun,
+        "start": WhatToRun, "axis": AxisCanvas,
         "hosts": HostsPlace, "models": ModelsPlace, "create": CreatePage, "cells": CellsCanvas,
         "compare": ComparePage, "call": Transcript, "chips": ChipRow,
         "bench": BenchPlace, "measure": MeasurePage,

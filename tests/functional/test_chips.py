@@ -156,7 +156,8 @@ async def test_a_chip_is_shown_whole(tmp_path: Path) -> None:
     async with staged(tmp_path / "home", place="chat", script=SCRIPT) as stage:
         await paste(stage, LONG)
         place(stage).prompt.set_text(f"see @{tmp_path}/note.md")
-        await shows(stage, "note.md")
+        await stage.until(lambda: len(place(stage).chips.all()) == 2, "the chip of the file is there")
+        await stage.settle()
         await stage.press("shift+tab", "enter")
         await shows(stage, "line 3")
         await stage.press("escape", "right", "enter")

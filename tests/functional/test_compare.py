@@ -34,9 +34,11 @@ def page(stage: Staged) -> ComparePage:
 async def opened(stage: Staged, *, blind: bool = False, script: tuple[Any, ...] = SHORT, text: str = "why so slow?",
                  sides: tuple[str, ...] = SIDES, over: bool = True) -> None:  # fmt: skip
     stage.engine.script = script
+    before = page(stage).state.lanes[0] if stage.app.place_name == "compare" else None  # one that is there already
     stage.app.open_page("compare", json.dumps({"text": text, "sides": sides, "blind": blind}))
     await stage.until(lambda: stage.app.place_name == "compare", "the page")
     await stage.until(lambda: len(page(stage).state.lanes) == len(sides), "they are asked")
+    await stage.until(lambda: page(stage).state.lanes[0] is not before, "the new ones are asked")
     if over:
         await stage.until(lambda: page(stage).state.over, "all have answered")
     await stage.settle()
@@ -378,7 +380,7 @@ async def test_what_has_come_is_kept_when_the_studio_is_left(tmp_path: Path) -> 
     wait = asyncio.Event()
     async with staged(tmp_path, place="chat") as stage:
         await opened(stage, script=(Delta(content="half of it"), wait.wait, DONE), over=False)
-        await shows(stage, "half of it")
+        await stage.until(lambda: stage.text().count("half of it") == 2, "both have begun")
         kept = page(stage)
         await kept.leaving()
         assert [(one.content, one.finish) for one in answers(stage)] == [("half of it", "stopped")] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,8 +98,8 @@ def test_energy_tells_on_which_gpus_a_run_is(
     monkeypatch.setenv(SIMULATE, "2")
     read = NvmlReader.read
 
-    def with_run(self: NvmlReader, processes: bool = True, patience: float = 1.0, *, thorough: bool = False) -> object:
-        report = read(self, processes, patience, thorough=thorough)
+    def with_run(self: NvmlReader, processes: bool = True, patience: float = 1.0, **given: Any) -> object:
+        report = read(self, processes, patience, **given)
         first = GpuProcess(1, None, None, GIB, "r-1")
         return type(report)(report.at, (gpu(1, first), *report.gpus[1:]))
 

@@ -114,8 +114,8 @@ class AlertWatch:
 
     def _read_rules(self, at: float) -> tuple[Mapping[str, AlertRule], Alert | None]:
         try:
-            self._set = self._settings()
-            return make_rules(self._set.alerts), None
+            settings = self._set = self._settings()
+            return make_rules(settings.alerts), None
         except StudioError as error:  # those that are built in hold all the same
             words = f"{error.title}: {error.cause}" if error.cause else error.title
             return built_in(), Alert("settings", "alerts", at, words=words, id="settings")
