@@ -34,11 +34,11 @@ def page(stage: Staged) -> ComparePage:
 async def opened(stage: Staged, *, blind: bool = False, script: tuple[Any, ...] = SHORT, text: str = "why so slow?",
                  sides: tuple[str, ...] = SIDES, over: bool = True) -> None:  # fmt: skip
     stage.engine.script = script
-    before = page(stage).state.lanes[0] if stage.app.place_name == "compare" else None  # one that is there already
+    before = page(stage).state if stage.app.place_name == "compare" else None  # what is compared there already
     stage.app.open_page("compare", json.dumps({"text": text, "sides": sides, "blind": blind}))
     await stage.until(lambda: stage.app.place_name == "compare", "the page")
+    await stage.until(lambda: page(stage).state is not before, "the new question")
     await stage.until(lambda: len(page(stage).state.lanes) == len(sides), "they are asked")
-    await stage.until(lambda: page(stage).state.lanes[0] is not before, "the new ones are asked")
     if over:
         await stage.until(lambda: page(stage).state.over, "all have answered")
     await stage.settle()
