@@ -19,6 +19,7 @@ from tests.unit.test_alerts import BEGIN, gpu, sample
 from vllm_studio_tui.config.settings import Settings, save_setting
 from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.errors import SettingsError
+from vllm_studio_tui.kit.file_access import version_mark
 from vllm_studio_tui.kit.paths import Places, private_dir
 from vllm_studio_tui.runs.alert_line import read_worst
 from vllm_studio_tui.services.alerts.watch import AlertWatch
@@ -190,6 +191,37 @@ def test_what_could_not_be_told_is_said_on_the_screens_of_every_program_until_it
     watcher.close()
     other.close()
     assert read_worst(places) == ("", ""), "nobody watches, and nobody says anything"
+
+
+def test_other_settings_forget_no_failure_to_tell_and_other_channels_begin_anew(places: Places) -> None:
+    private_dir(places.config)
+    watcher = Watcher(places)
+    made: list[Heard] = []
+
+    def make(settings: Settings) -> Any:
+        made.append(Heard(settings))
+        made[-1].problems.update({"webhook": "it said 503"} if len(made) == 1 else {})
+        return made[-1]
+
+    watcher.watch._make_channels = make
+    until(lambda: _untold(watcher), "it is said")
+    save_setting(places, "theme", "slate")
+    watcher.watch._wake.set()
+    until(lambda: watcher.watch._file_mark == version_mark(places.settings_file), "the settings were read")
+    watcher.look(90, 2)
+    until(lambda: made[0].heard == [("hot", True)], "what came after is told by the same channels")
+    assert len(made) == 1
+    assert _untold(watcher)
+    watcher.settings = watcher.settings.model_copy(update={"alert_webhook": "https://hooks.example/other"})
+    save_setting(places, "alert_webhook", "https://hooks.example/other")
+    watcher.watch._wake.set()
+    until(lambda: len(made) == 2, "others are made")
+    until(lambda: not _untold(watcher), "nothing could not be told by them")
+    watcher.close()
+
+
+def _untold(watcher: Watcher) -> bool:
+    return any(one.rule == "untold" for one in watcher.watch.look(sample(1, gpu(60))))
 
 
 @given(st.lists(st.sampled_from(["err", "warn", "", "x"]), max_size=3), st.binary(max_size=600))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.functional.stage import snapshot
 from vllm_studio_tui.domain.errors import StudioError, UsageError
 from vllm_studio_tui.domain.sample import EngineHere, Host
-from vllm_studio_tui.domain.series import HostSeries
+from vllm_studio_tui.domain.series import HostSeries, RunSeries
 from vllm_studio_tui.domain.timeline import TimelineEvent
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.kit.paths import Places
@@ -328,3 +328,20 @@ def test_a_recording_of_before_lacks_what_came_later_and_is_shown(tmp_path: Path
     recorded = Recorded(path)
     assert [one.tick.host.cpu for _, one in recorded.play(0)] == [0.0]
     recorded.close()
+
+
+def test_an_engine_that_did_not_answer_is_not_drawn_at_its_last_speed(tmp_path: Path) -> None:
+    one = snapshot(tmp_path)
+    (run_id,) = one.tick.engines
+    made = [
+        replace(one, tick=replace(one.tick, at=BEGIN + second), ages={} if second < 10 else {run_id: second - 9.0})
+        for second in range(20)
+    ]
+    found = Recorded(record(tmp_path / "stalled", made))
+    sampler = ReplaySampler(found, Bus(), at=BEGIN + 19)
+    try:
+        sampler.first()
+        drawn = sampler.history.over(RunSeries.OUTPUT.of(run_id), 2, 20.0, BEGIN + 19)
+        assert drawn == [1842.0, None]
+    finally:
+        found.close()

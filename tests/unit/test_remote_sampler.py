@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.functional.stage import snapshot
 from tests.hosts import speaking
+from vllm_studio_tui.domain.series import RunSeries
 from vllm_studio_tui.kit.event_bus import Bus
 from vllm_studio_tui.remote import sampler as remote_sampler
 from vllm_studio_tui.remote.address import read_address
@@ -100,3 +102,22 @@ def test_a_connection_that_breaks_after_each_sample_is_made_again_at_once_each_t
             while len(seen) < count:
                 came.clear()
                 assert len(seen) >= count or came.wait(20), "it waits as if it had never been there"
+
+
+def test_an_engine_there_that_does_not_answer_is_not_drawn_at_its_last_speed(tmp_path: Path) -> None:
+    one, writer = snapshot(tmp_path), SampleWriter()
+    (run_id,) = one.tick.engines
+    sent = b"".join(
+        line(writer.document(replace(one, tick=replace(one.tick, at=1000.0 + second), ages=ages)))
+        for second, ages in enumerate([{}] * 10 + [{run_id: 3.5}] * 10)
+    )
+
+    def talk(one: socket.socket) -> None:
+        one.sendall(sent)
+        one.recv(1)
+
+    with sampling(talk) as (sampler, seen, came):
+        while len(seen) < 20:
+            came.clear()
+            assert len(seen) >= 20 or came.wait(20), f"{len(seen)} of 20 came"
+        assert sampler.history.over(RunSeries.OUTPUT.of(run_id), 2, 20.0, 1019.0) == [1842.0, None]

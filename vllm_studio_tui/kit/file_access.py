@@ -52,6 +52,12 @@ def status(path: str | os.PathLike[str]) -> os.stat_result | Trouble:
         return Trouble("failed", f"{name} cannot be looked at: {why}")
 
 
+def version_mark(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Return what is another after the file was written or replaced (time in ns, bytes, inode); None: there is none."""
+    found = status(path)
+    return None if isinstance(found, Trouble) else (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Return whether the path leads to a folder that we can see."""
     found = status(path)

@@ -150,7 +150,7 @@ class ReplaySampler:
             self._next, self._ahead = number + 1, None
             shown = _bounded(shown, self._recorded.times[number])
             if number > self._seen:
-                self.history.record(shown.tick)
+                self.history.record(shown.tick, silent=shown.ages)
                 self._seen = number
             if self._stopped:
                 return False

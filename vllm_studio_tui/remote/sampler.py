@@ -97,7 +97,7 @@ class RemoteSampler:
             if document is not None:
                 with in_words(self._client.address):
                     snapshot = reader.snapshot(document)
-                self.history.record(snapshot.tick)
+                self.history.record(snapshot.tick, silent=snapshot.ages)
                 self._last = self.latest = snapshot
                 self._failed = 0
             self._heard_at, self.lost = time.monotonic(), None

@@ -48,6 +48,11 @@ def document(alert: Alert, host: str) -> dict[str, Any]:
     return {"host": host, "alert": alert.to_json(), "text": words, "content": words}
 
 
+def channel_settings(settings: Settings) -> tuple[object, ...]:
+    """Return what `Channels` reads of the settings: others make other channels."""
+    return tuple(settings.alert_command), settings.alert_webhook, settings.webhook_secret
+
+
 class Channels:
     """A command and a web address.
 

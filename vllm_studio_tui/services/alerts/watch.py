@@ -13,16 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.alerts import Alert, AlertRule, is_quiet
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.file_access import version_mark
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.alert_line import write_worst
 from vllm_studio_tui.services.alerts.rules import built_in, make_rules
 from vllm_studio_tui.services.alerts.state import AlertStates
-from vllm_studio_tui.services.alerts.telling import Channels
+from vllm_studio_tui.services.alerts.telling import Channels, channel_settings
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
@@ -36,7 +36,6 @@ AGAIN = 10.0
 
 #: The rule of what says that alerts could not be told.
 UNTOLD = "untold"
-FileMark = tuple[int, int, int] | None
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ class AlertWatch:
         self._problem: Alert | None = None
         self._untold: Alert | None = None
         self._set: Settings | None = None
-        self._file_mark: FileMark = None
+        self._file_mark: tuple[int, int, int] | None = None
         self._guard = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -87,7 +86,7 @@ class AlertWatch:
     def look(self, snapshot: Snapshot) -> tuple[Alert, ...]:
         """Take a sample; return what is wrong now, trouble first. Never waits."""
         if self._rules is None:
-            self._file_mark = file_mark(self._places.settings_file)
+            self._file_mark = version_mark(self._places.settings_file)
             self._rules, self._problem = self._read_rules(snapshot.tick.at)
             self._begin()
         with self._guard:
@@ -122,16 +121,18 @@ class AlertWatch:
 
     def _follow_settings(self) -> None:
         """Read the rules and channels again where the file of settings was changed. What did not change goes on."""
-        mark = file_mark(self._places.settings_file)
+        mark = version_mark(self._places.settings_file)
         if mark == self._file_mark:
             return
         self._file_mark = mark
+        before = self._set
         rules, problem = self._read_rules(self._clock())
         with self._guard:
             # Rules that hold are better than those that are built in, while the file is being written.
             self._rules, self._problem = (rules if problem is None or self._rules is None else self._rules), problem
-        if problem is None and self._channels is not None:
-            self._channels.close()
+        other = before is None or self._set is None or channel_settings(before) != channel_settings(self._set)
+        if problem is None and other and self._channels is not None:
+            self._channels.close()  # what could not be told by the ones before says nothing of these
             self._channels = None
 
     def _begin(self) -> None:
@@ -248,12 +249,3 @@ class AlertWatch:
         if before is None or before.words != now.words:
             rows.put(UNTOLD, now, told=True)
         self._untold = now
-
-
-def file_mark(path: Path) -> FileMark:
-    """Return what is another after a file was written; None: there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -8,6 +8,7 @@ from typing import Any
 
 from vllm_studio_tui.config.settings_file import read_file
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.kit.file_access import version_mark
 
 #: What is taken up while it runs: the watch of alerts reads it anew.
 FOLLOWED = ("alerts", "alert_quiet")
@@ -22,12 +23,12 @@ class SettingsWatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._mark = _mark(path)
+        self._mark = version_mark(path)
         self._began = _values(path)
 
     def look(self) -> None:
         """Log what was changed since the last look, where anything was."""
-        mark = _mark(self._path)
+        mark = version_mark(self._path)
         if mark == self._mark:
             return
         self._mark = mark
@@ -40,14 +41,6 @@ class SettingsWatch:
             names = sorted(one for one in changed if one not in followed)
             if names:
                 log.warning("settings changed: restart serve for %s", ", ".join(names))
-
-
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _values(path: Path) -> dict[str, Any] | str:
