@@ -162,8 +162,8 @@ async def test_servers_are_imported_and_none_is_started(tmp_path: Path) -> None:
         assert "`autoApprove` is not taken over" in stage.text()
         assert "\x1b" not in stage.text()
         await stage.press("escape")
-        await shows(stage, TITLE)
-        assert stage.text().count("waits until you agree to start it") == 2
+        waits = "waits until you agree to start it"
+        await stage.until(lambda: stage.text().count(waits) == 2, f"two of them: {waits}")
         assert not mark.exists()
 
 
