@@ -61,8 +61,11 @@ AWAITED = {
     "start", "commands", "recipes", "plan", "usage", "chats", "requests", "hosts", "models", "pulls", "section",
     "match", "search", "fixes", "run-page", "completion", "create", "processes", "bench",
 }  # fmt: skip
-#: Likewise, but where a log is long it takes its time: it is waited for at most `A_WHILE` seconds.
-MOSTLY_SOON = {"log-study", "log-level"}
+#: Likewise, but some of it takes its time, as where a log is long: it is waited for at most `A_WHILE` seconds.
+MOSTLY_SOON = {
+    "log-study", "log-level", "panels", "why", "lanes", "story", "files", "paths", "titles", "chips", "copy",
+    "lab-prompt", "sixel",
+}  # fmt: skip
 A_WHILE = 1.0
 
 

@@ -321,11 +321,15 @@ async def _pin(stage: Staged) -> None:
     await shows(stage, "Pin 14:3")
     await stage.type("slow here")
     await stage.press("enter")
-    await shows(stage, "slow here")
+    await told(stage, "is pinned: slow here")
     assert [one.note for one in stage.studio.timeline.pins()] == ["slow here"]
-    await stage.press("p")
-    await hides(stage, "◆")
+    await stage.press("left")  # the column that is looked at covers its mark
+    await shows(stage, "◆")
+    await stage.press("right", "p")
+    await told(stage, "is gone")
     assert stage.studio.timeline.pins() == []
+    await stage.press("left")
+    await hides(stage, "◆")
     await stage.press("escape")
 
 

@@ -131,6 +131,7 @@ async def test_an_edited_question_keeps_its_paste_unless_it_is_taken_away(tmp_pa
         await stage.until(lambda: idle(stage) and len(stage.engine.asked) == 3, "the answer")
         assert stage.engine.asked[2].messages[-1]["content"] == "what is it?"
         document.focus()
+        await shows(stage, "r again")
         await stage.press("r")
         await stage.until(lambda: idle(stage) and len(stage.engine.asked) == 4, "the answer")
 

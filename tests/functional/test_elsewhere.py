@@ -81,6 +81,7 @@ async def test_a_model_there_becomes_a_recipe_there(tmp_path: Path, monkeypatch:
             app.open_page("create", model)
             await until(lambda: _shows(app, "HOW LONG, FOR HOW MANY"), "what it needs there")
             assert _shows(app, "1 of 2"), "GPUs of the machine that is looked at"
+            await until(lambda: _shows(app, "f2 save"), "it can be saved")
             await pilot.press("f2")
             await until(lambda: bool(elsewhere.recipe_list()), "it is kept there")
             assert [data["model_path"] for _, data in elsewhere.recipe_list()] == [model]

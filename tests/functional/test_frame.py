@@ -84,6 +84,23 @@ async def test_a_key_with_a_meaning_is_never_dead_without_a_word(tmp_path: Path)
         await told(stage, "read-only: s changes something")
 
 
+async def test_a_screen_that_was_left_takes_no_keys(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        left = stage.app.current.query_one("#ledger")
+        await stage.press("2")
+        await at(stage, "recipes", "qwen3-32b")
+        left.focus()  # as where what was read for it comes late
+        await stage.settle()
+        assert stage.app.focused in stage.app.current.query("*")
+        await stage.press("j")
+        await cursor_moved(stage)
+
+
+async def cursor_moved(stage: Staged) -> None:
+    table = stage.app.current.query_one("#recipes-table")
+    await stage.until(lambda: table.key != table.keys[0], "the key was for the screen in front")  # type: ignore[attr-defined]
+
+
 async def test_messages_keep_to_their_screen_and_cover_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "JUST_NOW", 0.0)
     async with staged(tmp_path, place="chat") as stage:

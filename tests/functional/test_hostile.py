@@ -117,8 +117,11 @@ async def test_nothing_is_swallowed(tmp_path: Path) -> None:
         await stage.press("enter")
         await stage.until(lambda: "before \ufffd[31m after \ufffd end" in stage.text(), "all of it is there")
         session = stage.studio.chat.sessions.list()[0]
-        kept = stage.studio.chat.messages.branch(session.id)[-1].content
-        assert kept == "before \x1b[31m after \u202e end"
+
+        def kept() -> bool:
+            return stage.studio.chat.messages.branch(session.id)[-1].content == "before \x1b[31m after \u202e end"
+
+        await stage.until(kept, "it is kept whole")
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

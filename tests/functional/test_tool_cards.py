@@ -68,11 +68,13 @@ async def ask(stage: Staged, text: str = "look") -> None:
 
 async def faces(stage: Staged, name: str = "run_command") -> None:
     """The keys are for a card, and the moment in which they do nothing is over."""
-    document = place(stage).document
-    await stage.until(
-        lambda: document.faced is not None and document.faced.state.server_and_title[1] == name, f"{name} waits"
-    )
-    await asyncio.sleep(call_cards.STARTLED)
+    document, card = place(stage).document, None
+    while card is None or document.faced is not card:  # one above it may ask a moment later
+        await stage.until(
+            lambda: document.faced is not None and document.faced.state.server_and_title[1] == name, f"{name} waits"
+        )
+        card = document.faced
+        await asyncio.sleep(call_cards.STARTLED)
 
 
 async def over(stage: Staged) -> None:

@@ -251,6 +251,8 @@ class StudioApp(EverywhereApp, inherit_bindings=False):
         self.call_after_refresh(self.lift_told)  # the foot of a screen depends on its size
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if any(isinstance(one, Place) and not one.display for one in event.widget.ancestors):
+            self.current.focus_first()  # what was read meanwhile for a screen that was left takes no keys
         self.call_after_refresh(self.update_frame)
 
     def show_tab(self, name: str, *, shown: bool) -> None:

@@ -47,6 +47,8 @@ class BenchPlace(BenchActions):
         self._against: str | None = None
         self._limits: Limits | None = None
         self._busy = self._again = False
+        #: Where the cursor was put without being asked.
+        self._begun_at: str | None = None
         #: The step of which the results were read last: a new one is another result.
         self._seen: tuple[str, int] | None = None
 
@@ -129,7 +131,7 @@ class BenchPlace(BenchActions):
                 self._known, self._read = known, True
                 self._shown = known.shown.id if known.shown is not None else None
                 self._show()
-                if other:
+                if other or self._page.key == self._begun_at:
                     self._begin_at_a_step()
                 if not self._again:
                     return
@@ -148,11 +150,15 @@ class BenchPlace(BenchActions):
         self.shell.update_frame()
 
     def _begin_at_a_step(self) -> None:
-        """Put the cursor on the step that one looks at first: what goes on, else the last that was measured."""
+        """Put the cursor on the step that one looks at first: what goes on, else the last that was measured.
+
+        Until somebody moves it, it goes on with what goes on: that is often known a moment after the result is.
+        """
         line = replace(self._facts(*self._page.size), key=None).chosen
         first = next((one.key for one in self._facts(*self._page.size).steps), None)
         if line is not None or first is not None:
-            self._page.choose(line.key if line is not None else first)
+            self._begun_at = line.key if line is not None else first
+            self._page.choose(self._begun_at)
             super().update_place()
 
     def open_result(self, bench_id: str | None, against: str | None = None) -> None:

@@ -69,7 +69,7 @@ class Story:
         inside = self._range[0] <= axis.since and axis.until <= self._range[1] + AGAIN
         if self._reading or (inside and now - self._at < AGAIN):
             return
-        self._reading = True
+        self._reading, self._at = True, now  # what is changed while it is read is read after it
         self.shell.spawn(self._read(axis, alerts), group="story")
 
     async def _read(self, axis: Axis, alerts: bool) -> None:
@@ -89,9 +89,8 @@ class Story:
             found = self.known
         finally:
             self._reading = False
-            self._at = time.monotonic()
             self._range = axis.since, axis.end
-        if found != self.known:
+        if found != self.known or self._at < 0:
             self.known = found
             self.changed()
 
