@@ -184,6 +184,8 @@ async def test_a_storm_of_sizes_harms_nobody(tmp_path: Path, place: str) -> None
             await stage.press("enter")
         if place == "recipes":
             await stage.until(lambda: "COMMAND" in stage.text(), "what would be launched is worked out")
+        if place == "logs":
+            await stage.until(lambda: "4 is an echo of it" in stage.text(), "the log is read")
         before = await stage.quiet()
         for width, height in STORM:
             await stage.pilot.resize_terminal(width, height)
