@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import shlex
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 import tests.mcp_servers
-from tests.functional.acting import shows
+from tests.functional.acting import shows, told
 from tests.functional.stage import Staged
 from tests.functional.test_tool_cards import DONE, ask, chatting, over, place
 from tests.mcp_servers.hostile_http import hostile_site
@@ -22,7 +23,9 @@ from tests.process.test_mcp_client import WELL, well_over
 from tests.unit.tool_box import Rounds
 from vllm_studio_tui.domain.chat import Delta
 from vllm_studio_tui.tools import mcp_connection
+from vllm_studio_tui.tui.screens.chat.tool_flows import ToolFlows
 from vllm_studio_tui.tui.screens.chat.tool_servers import entry_of
+from vllm_studio_tui.tui.sheets.chat_tools import ToolsFound
 
 HOSTILE = str(Path(tests.mcp_servers.__file__).parent / "hostile.py")
 TITLE = "Tools of this chat"
@@ -72,6 +75,24 @@ async def add(stage: Staged, words: str) -> None:
 
 async def closed(stage: Staged) -> None:
     await stage.until(lambda: len(stage.app.screen_stack) == 1, "it is closed")
+
+
+async def test_no_key_is_swallowed_while_tools_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, find = asyncio.Event(), ToolFlows._find
+
+    async def late(self: ToolFlows) -> ToolsFound:
+        await go.wait()
+        return await find(self)
+
+    monkeypatch.setattr(ToolFlows, "_find", late)
+    async with chatting(tmp_path, [Delta(content="x"), DONE], tools=(), real=True) as (stage, _, _engine):
+        await stage.press("f12")
+        await shows(stage, "looking")
+        await stage.press("t")
+        await told(stage, "still looked for")
+        await stage.press("n")
+        await shows(stage, "A server: its name")
+        go.set()
 
 
 @pytest.mark.parametrize("kind", ["stdio", "http"])

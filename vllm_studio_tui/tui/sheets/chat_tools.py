@@ -312,10 +312,12 @@ class ChatToolsSheet(Sheet):
     def action_serve(self, what: str) -> None:
         """Do something with the server under the cursor, or with servers as such."""
         server = self._server_here
-        if not self._writes or self._found is None:
+        if not self._writes:
             return
         if what in ("add", "import"):
             self.dismiss(f"{what}:{self._server_name}")
+        elif self._found is None:
+            self._shell.tell("What there is, is still looked for: a moment.")
         elif server is not None:
             self.dismiss(f"{what}:{server.name}")
         else:
