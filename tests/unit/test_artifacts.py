@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vllm_studio_tui.cli import chat_artifacts
@@ -84,6 +84,7 @@ def test_a_hostile_name_leads_nowhere(info: str, name: str) -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=200))
+@example("-", "0")
 def test_any_answer_is_read_and_every_name_is_a_plain_file(info: str, text: str) -> None:
     told = found(f"```{info}\n{text}\n```\n<artifact title='{info}'>\n{text}\n</artifact>\n```{info}\n{text}", text)
     for one in told:

@@ -221,7 +221,8 @@ class _Names:
             suffix = f".{ending}"
         else:
             stem = safe
-        stem = stem.encode("utf-8", "ignore")[:_LONGEST].decode("utf-8", "ignore").strip("-.") or f"{kind}-{number}"
+        stem = stem.encode("utf-8", "ignore")[:_LONGEST].decode("utf-8", "ignore").strip("-.")
+        stem = stem or f"{''.join(one for one in kind if one.isalnum()) or 'text'}-{number}"
         name = f"{stem}{suffix}"
         base, count = name.casefold(), self._next.get(name.casefold(), 1)
         while name.casefold() in self._taken:
