@@ -52,7 +52,7 @@ async def test_a_benchmark_is_made_and_shown_from_its_set_up_to_its_figures(tmp_
             await told(stage, "is done: 2 steps")
             place = stage.app.current
             assert isinstance(place, BenchPlace)
-            await stage.until(lambda: (one := place._known.shown) is not None and one.state == "done", "its end is read")
+            await stage.until(lambda: place._known.shown is not None and place._known.shown.state == "done", "its end")
             shown = place._known.shown
             assert shown is not None
             assert [one.concurrency for one in shown.steps] == [1, 2]

@@ -91,7 +91,8 @@ async def test_a_screen_that_was_left_takes_no_keys(tmp_path: Path) -> None:
         await at(stage, "recipes", "qwen3-32b")
         left.focus()  # as where what was read for it comes late
         await stage.settle()
-        assert stage.app.focused in stage.app.current.query("*")
+        focused = stage.app.focused
+        assert focused is not None and focused in stage.app.current.query("*")
         await stage.press("j")
         await cursor_moved(stage)
 
