@@ -20,10 +20,12 @@ from tests.functional.models import (
     model,
     with_models,
 )
-from tests.functional.stage import GIB, Staged, bare, recipe, staged
+from tests.functional.stage import GIB, NOW, Staged, bare, recipe, snapshot, staged
 from vllm_studio_tui.domain.download import DownloadPlan, DownloadState
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.gpus import GpuReport
 from vllm_studio_tui.domain.model import ModelScan
+from vllm_studio_tui.services.watching.snapshot import Snapshot
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import UNICODE
@@ -334,6 +336,20 @@ async def test_the_palette_pauses_goes_on_and_cancels(tmp_path: Path) -> None:
                 await shows(stage, "Cancel the download of Qwen3-235B-A22B-FP8?")
                 await stage.press("d")
             await stage.until(lambda call=call: downloads_of(stage).calls[-1:] == [call], f"{call}")  # type: ignore[misc]
+
+
+async def test_gpus_that_are_known_later_change_what_fits_and_its_details(tmp_path: Path) -> None:
+    def without(folder: Path) -> Snapshot:
+        whole = snapshot(folder)
+        return replace(whole, tick=replace(whole.tick, gpus=GpuReport(NOW, ())))
+
+    async with staged(tmp_path, place="models", prepare=with_models, shown=without) as stage:
+        await on(stage, "/srv/models/Llama-3.3-70B-Instruct")
+        await shows(stage, "the processor, with nothing else on it")
+        sampler: Any = stage.studio.sampler
+        sampler.show(snapshot(tmp_path))
+        await shows(stage, "2 of 4 GPUs, with nothing else on them: 32k for 1, 8k for 5")
+        await shows(stage, "✓ 32k for 1, 2 GPUs")
 
 
 async def test_what_fits_is_said_of_each_model_and_in_its_details(tmp_path: Path) -> None:

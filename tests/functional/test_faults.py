@@ -60,6 +60,24 @@ async def test_what_cannot_be_drawn_is_said_in_its_place_and_the_rest_goes_on(tm
         assert "cannot be drawn" not in stage.text()
 
 
+async def test_work_of_a_page_that_fails_is_said_whoever_began_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged(tmp_path) as stage:
+        stage.faults_expected = True
+
+        def broken(wishes: object) -> None:
+            raise KeyError("odd")
+
+        monkeypatch.setattr(stage.studio.creating, "plan", broken)
+        stage.app.open_page("create", "Qwen/Qwen3-32B")
+        await stage.until(lambda: "This failed inside the studio: KeyError" in stage.text(), "it is said")
+        assert "This could not be worked out." in stage.text()
+        assert "looking" not in stage.text()
+        assert len(reports(tmp_path)) == 1
+
+
+
 async def test_an_answer_in_progress_is_kept_when_the_screens_end_by_a_fault(tmp_path: Path) -> None:
     async def wait() -> None:
         await asyncio.sleep(3600)

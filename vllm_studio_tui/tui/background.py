@@ -14,6 +14,7 @@ from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widgets._toast import ToastRack
 from textual.worker import Worker, WorkerFailed, WorkerState
+from textual.worker_manager import WorkerManager
 
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
@@ -28,6 +29,17 @@ T = TypeVar("T")
 JUST_NOW = 0.5
 #: Seconds that an error stands at least, and the letters that are read in a second more.
 READ, LETTERS = 4.0, 20
+
+
+class Workers(WorkerManager):
+    """Tells of work that failed, whoever began it: Textual tells the widget alone that did."""
+
+    _app: BackgroundApp
+
+    def _remove_worker(self, worker: Worker[Any]) -> None:
+        super()._remove_worker(worker)
+        if worker.state is WorkerState.ERROR and worker.error is not None and not worker.exit_on_error:
+            self._app.tell_failed(worker.error)
 
 
 class BackgroundApp(App[int], inherit_bindings=False):
@@ -46,6 +58,7 @@ class BackgroundApp(App[int], inherit_bindings=False):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._workers = Workers(self)
         self._told_at: dict[str, float] = {}
         #: Messages that may be overtaken, each with what tells that of a sample.
         self._told_until: dict[str, Callable[[Snapshot], bool]] = {}
@@ -77,10 +90,13 @@ class BackgroundApp(App[int], inherit_bindings=False):
         """Whether the studio is elsewhere and does not answer, which the header says."""
         return False
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            logging.getLogger(__name__).error("a command failed", exc_info=event.worker.error)
-            self.tell_fault("This failed inside the studio", event.worker.error)
+    def tell_failed(self, error: BaseException) -> None:
+        """Say that work in the background failed: an error of the studio in its words, any other as a fault of ours."""
+        if isinstance(error, StudioError):
+            self.tell_error(error)
+        elif self.is_running and not (self._exit and isinstance(error, NoMatches)):
+            logging.getLogger(__name__).error("a command failed", exc_info=error)
+            self.tell_fault("This failed inside the studio", error)
 
     # --- faults -----------------------------------------------------------------------------------------
 

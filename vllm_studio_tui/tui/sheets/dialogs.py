@@ -14,7 +14,6 @@ from textual.containers import Vertical
 from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import Input, TextArea
-from textual.worker import Worker, WorkerState
 
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.tui.look.sizes import Size, mark_size, size_class
@@ -105,10 +104,6 @@ class Sheet(ModalScreen[str | None]):
     def take(self) -> None:
         """Close with what was typed or chosen."""
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            app: Any = self.app
-            app.tell_fault("This failed inside the studio", event.worker.error)
 
 
 #: For dialogs with a field: their `take` sees what was typed before Enter, and nothing that was typed after it.

@@ -62,14 +62,14 @@ class Knowledge:
         free, total = disk_of_downloads() if self._studio.host is None else (None, None)
         return Facts(models, time.time(), places, free, total)
 
-    def known(self, model: Model) -> Known:
-        """Return what is known of one of them."""
+    def known(self, model: Model, gpus: int) -> Known:
+        """Return what is known of one of them, on a machine with so many GPUs."""
         try:
             detail = self._studio.models.show(model.path)
         except StudioError as error:
             return Known(error=error)
         engines = tuple(self._engines_for(model))
-        fits = self._fits or Fits(self._studio, 0)
+        fits = self._fits_on(gpus)
         fitting = fits.of(model)
         if fitting is None:
             return Known(detail, engines)
@@ -81,9 +81,14 @@ class Knowledge:
 
     def fits(self, models: Sequence[Model], gpus: int) -> dict[str, Fitting | None]:
         """Return what fits of some models on so many GPUs of that machine, by their paths."""
-        if self._fits is None or self._fits.gpus != gpus:
-            self._fits = Fits(self._studio, gpus)
-        return {one.path: self._fits.of(one) for one in models}
+        fits = self._fits_on(gpus)
+        return {one.path: fits.of(one) for one in models}
+
+    def _fits_on(self, gpus: int) -> Fits:
+        fits = self._fits
+        if fits is None or fits.gpus != gpus:
+            fits = self._fits = Fits(self._studio, gpus)
+        return fits
 
     def _engines_for(self, model: Model) -> list[EngineHere]:
         from vllm_studio_tui.backends import registry

@@ -166,13 +166,21 @@ class ModelsPlace(Place):
             return []
         return [line.model for line in self.table.shown if line.model is not None and line.path not in known]
 
+    @property
+    def _gpus(self) -> int:
+        """How many GPUs that machine has, as far as the last sample knows."""
+        return len(self.snapshot.tick.gpus.gpus) if self.snapshot is not None else 0
+
     def _fit_soon(self) -> None:
         """Ask what fits, where the table shows it and not all was asked yet."""
-        if self._asking or self.size_class < Size.WIDE or self._knowledge is None or self.snapshot is None:
+        if self.snapshot is None:
             return
-        gpus = len(self.snapshot.tick.gpus.gpus)
-        if gpus != self._fit_gpus:  # the first picture knows of none
-            self._fit_gpus, self._fits = gpus, None
+        if self._gpus != self._fit_gpus:  # the first picture knows of none
+            self._fit_gpus, self._fits = self._gpus, None
+            self._known.clear()
+            self._know_soon()
+        if self._asking or self.size_class < Size.WIDE or self._knowledge is None:
+            return
         if self._unasked:
             self._asking = True
             self.shell.spawn(self._fit_all(), group="models")
@@ -279,12 +287,12 @@ class ModelsPlace(Place):
             await self._work_out(line)
 
     async def _work_out(self, line: Line) -> None:
-        facts = self._facts
+        facts, gpus = self._facts, self._gpus
         assert line.model is not None
         if self._knowledge is None:
             return
-        known = await self.shell.in_thread(partial(self._knowledge.known, line.model))
-        if facts.at == self._facts.at:  # else it was looked for anew meanwhile
+        known = await self.shell.in_thread(partial(self._knowledge.known, line.model, gpus))
+        if facts.at == self._facts.at and gpus == self._gpus:  # else it is looked for anew
             self._known[line.key] = known
         for canvas in self.query(".listing-detail").results(Canvas):
             canvas.repaint()
