@@ -77,7 +77,6 @@ async def test_work_of_a_page_that_fails_is_said_whoever_began_it(
         assert len(reports(tmp_path)) == 1
 
 
-
 async def test_an_answer_in_progress_is_kept_when_the_screens_end_by_a_fault(tmp_path: Path) -> None:
     async def wait() -> None:
         await asyncio.sleep(3600)

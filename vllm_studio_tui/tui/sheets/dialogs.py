@@ -105,7 +105,6 @@ class Sheet(ModalScreen[str | None]):
         """Close with what was typed or chosen."""
 
 
-
 #: For dialogs with a field: their `take` sees what was typed before Enter, and nothing that was typed after it.
 TAKE = Binding("enter", "take", show=False, priority=True)
 
