@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import BindingType
 
 from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.widgets.field_row import FieldInput, FieldRow
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.domain.creation import Creation
 
 #: Name, label, whether it is chosen from a list, and the unit.
 FIELDS = (
@@ -32,3 +35,23 @@ class CreateField(FieldRow):
     """A field of the page."""
 
     INPUT = CreateInput
+
+
+def words_of(made: Creation) -> dict[str, str]:
+    """Return what stands in each field, by its name."""
+    chosen = made.chosen
+    return {
+        "engine": f"{chosen.title} {chosen.version}".rstrip() if chosen is not None else made.engine,
+        "gpus": f"{made.gpus} of {made.gpus_here}" if made.gpus_here else "none here",
+        "context": str(made.context or ""),
+        "users": str(made.users or ""),
+        "name": made.recipe.id,
+    }
+
+
+def values_of(made: Creation, name: str) -> list[Any]:
+    """Return what a field is chosen from; empty where there is nothing to choose."""
+    if name == "engine":
+        return [one.name for one in made.engines if one.ready] or [one.name for one in made.engines]
+    counts = [count for count in (1, 2, 4, 8, 16) if count <= made.gpus_here]
+    return sorted({*counts, made.gpus_here}) if made.gpus_here else []

@@ -18,7 +18,7 @@ from vllm_studio_tui.tui.keys import actions
 from vllm_studio_tui.tui.place import Page
 from vllm_studio_tui.tui.screens.create import memory, rows
 from vllm_studio_tui.tui.screens.create.cells import CellsCanvas
-from vllm_studio_tui.tui.screens.create.fields import FIELDS, MOVES, CreateField, CreateInput
+from vllm_studio_tui.tui.screens.create.fields import FIELDS, MOVES, CreateField, CreateInput, values_of, words_of
 from vllm_studio_tui.tui.terminal.deferred import deferred, still_there
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
@@ -177,14 +177,7 @@ class CreatePage(Page):
         self.shell.update_frame()
 
     def _show_values(self, made: Creation) -> None:
-        chosen = made.chosen
-        words = {
-            "engine": f"{chosen.title} {chosen.version}".rstrip() if chosen is not None else made.engine,
-            "gpus": f"{made.gpus} of {made.gpus_here}" if made.gpus_here else "none here",
-            "context": str(made.context or ""),
-            "users": str(made.users or ""),
-            "name": made.recipe.id,
-        }
+        words = words_of(made)
         for field in self.query(CreateInput):
             if field.choice or field.field not in self._said:
                 field.show(words[field.field])
@@ -228,23 +221,13 @@ class CreatePage(Page):
 
     def _step(self, name: str, step: int) -> None:
         """Go to the next value of a choice."""
-        values = self._values(name)
-        if self._made is None or not values:
+        if self._made is None or not (values := values_of(self._made, name)):
             return
         now = self._made.engine if name == "engine" else self._said.get("gpus", self._made.gpus)
         if name == "engine":
             now = self._said.get("engine", now)
         index = values.index(now) if now in values else -1
         self._take(name, values[(index + step) % len(values)])
-
-    def _values(self, name: str) -> list[Any]:
-        made = self._made
-        if made is None:
-            return []
-        if name == "engine":
-            return [one.name for one in made.engines if one.ready] or [one.name for one in made.engines]
-        counts = [count for count in (1, 2, 4, 8, 16) if count <= made.gpus_here]
-        return sorted({*counts, made.gpus_here}) if made.gpus_here else []
 
     def _take(self, name: str, value: Any) -> None:
         self._said[name] = value
@@ -328,7 +311,10 @@ class CreatePage(Page):
         from vllm_studio_tui.tui.screens.create.flows import choose_value
 
         made = self._made
-        if made is not None and (value := await choose_value(self.shell, made, name, self._values("gpus"))) is not None:
+        if (
+            made is not None
+            and (value := await choose_value(self.shell, made, name, values_of(made, "gpus"))) is not None
+        ):
             self._take(name, value)
 
     def action_why(self) -> None:
