@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.functional.acting import Scene, at, cursor, fill_in, hides, shows, told
-from tests.functional.benching import AFTER, NEW, OLD, PLAN, StillBench, while_measuring, with_benchmarks
+from tests.functional.benching import AFTER, NEW, OLD, PLAN, PROGRESS, StillBench, while_measuring, with_benchmarks
 from tests.functional.stage import Staged, recipe, staged
 from tests.functional.test_hostile import NASTY, check
 from vllm_studio_tui.domain.bench import BenchPlan
@@ -373,6 +374,28 @@ async def test_a_benchmark_goes_on_while_one_is_elsewhere(tmp_path: Path) -> Non
         stage.app.benches.look()
         await told(stage, "The benchmark of qwen3-32b, revision 13 is done: 6 steps.")
         await hides(stage, "◐ bench")
+
+
+async def test_the_cursor_goes_on_with_the_step_under_way_until_somebody_moves_it(tmp_path: Path) -> None:
+    async with staged(tmp_path, place="dashboard", prepare=while_measuring) as stage:
+        bench_of(stage).progress = None  # it is known a moment after the result is
+        await stage.press("0")
+        await shows(stage, "32 ")
+        page = place_of(stage)._page
+        await stage.until(lambda: page.key is not None, "the cursor is on a step")
+        measured = page.key
+        bench_of(stage).progress = PROGRESS
+        stage.app.benches.look()
+        await stage.until(lambda: page.key not in (None, measured), "it is on the one that goes on")
+        under_way = page.key
+        await stage.press("up", "up")
+        moved = page.key
+        assert moved not in (measured, under_way)
+        bench_of(stage).progress = replace(PROGRESS, step=7, load=128.0)
+        stage.app.benches.look()
+        await shows(stage, "step 7 of 7")
+        await stage.settle()
+        assert page.key == moved
 
 
 async def test_the_screen_is_named_from_the_first_result_on(tmp_path: Path) -> None:

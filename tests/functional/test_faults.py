@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from textual import events
 from textual.geometry import Offset
 
-from tests.functional.stage import Staged, staged
+from tests.functional.acting import told
+from tests.functional.stage import Staged, snapshot, staged
 from vllm_studio_tui.domain.chat import Delta
+from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.tui.screens.recipes.field import FieldInput, FieldRow
 from vllm_studio_tui.tui.sheets.chooser import Choice, Chooser
@@ -75,6 +78,34 @@ async def test_work_of_a_page_that_fails_is_said_whoever_began_it(
         assert "This could not be worked out." in stage.text()
         assert "looking" not in stage.text()
         assert len(reports(tmp_path)) == 1
+
+
+async def test_what_fails_is_not_told_again_where_it_is_said_or_nobody_is_left(tmp_path: Path) -> None:
+    async def refused() -> None:
+        raise StudioError("nobody answers there")
+
+    async with staged(tmp_path) as stage:
+        sampler: Any = stage.studio.sampler
+        sampler.show(replace(snapshot(tmp_path), stale=5.0))  # a studio elsewhere, of which the header says it
+        await stage.until(lambda: stage.app.unheard, "the header says it")
+        place: Any = stage.app.current
+        place.run_worker(refused, exit_on_error=False)
+        await stage.settle()
+        assert stage.said == []
+        await stage.press("?")
+        dialog: Any = stage.app.screen
+        dialog.run_worker(refused, exit_on_error=False)
+        await told(stage, "nobody answers there")
+        left = place.query_one("#ledger")
+        await left.remove()
+
+        async def late() -> None:
+            left.query_one("#gone")
+
+        stage.app.workers._new_worker(late, left, exit_on_error=False)
+        await stage.settle()
+        assert stage.said == []
+        assert not stage.app.faults.errors
 
 
 async def test_an_answer_in_progress_is_kept_when_the_screens_end_by_a_fault(tmp_path: Path) -> None:

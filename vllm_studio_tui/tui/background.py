@@ -12,6 +12,7 @@ from textual.app import App
 from textual.css.query import NoMatches
 from textual.notifications import Notify
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets._toast import ToastRack
 from textual.worker import Worker, WorkerFailed, WorkerState
 from textual.worker_manager import WorkerManager
@@ -19,6 +20,7 @@ from textual.worker_manager import WorkerManager
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.tui.paint.ink import in_ascii
+from vllm_studio_tui.tui.terminal.deferred import still_there
 from vllm_studio_tui.tui.terminal.faults import Faults
 
 if TYPE_CHECKING:
@@ -39,7 +41,10 @@ class Workers(WorkerManager):
     def _remove_worker(self, worker: Worker[Any]) -> None:
         super()._remove_worker(worker)
         if worker.state is WorkerState.ERROR and worker.error is not None and not worker.exit_on_error:
-            self._app.tell_failed(worker.error)
+            node = worker.node
+            gone = not still_there(node) if isinstance(node, Widget) else self._app._exit
+            if not (gone and isinstance(worker.error, NoMatches)):  # what it was for has lost its parts by then
+                self._app.tell_failed(worker.error)
 
 
 class BackgroundApp(App[int], inherit_bindings=False):
@@ -93,8 +98,9 @@ class BackgroundApp(App[int], inherit_bindings=False):
     def tell_failed(self, error: BaseException) -> None:
         """Say that work in the background failed: an error of the studio in its words, any other as a fault of ours."""
         if isinstance(error, StudioError):
-            self.tell_error(error)
-        elif self.is_running and not (self._exit and isinstance(error, NoMatches)):
+            if not self.unheard or len(self.screen_stack) > 1:  # who opened a dialog waits for what it is to show
+                self.tell_error(error)
+        elif self.is_running:
             logging.getLogger(__name__).error("a command failed", exc_info=error)
             self.tell_fault("This failed inside the studio", error)
 

@@ -164,8 +164,9 @@ class CreatePage(Page):
         except StudioError as problem:
             error = " ".join(one for one in (f"{problem.title}.", problem.cause, problem.advice) if one)
         except Exception:  # a fault of ours, which is told: nothing is being worked out any more
-            self._working, self._error = False, "This could not be worked out."
-            self.update_place()
+            if wishes == self.wishes:
+                self._working, self._error = False, "This could not be worked out."
+                self.update_place()
             raise
         if not still_there(self) or wishes != self.wishes:
             return
