@@ -25,6 +25,8 @@ FOR_PEOPLE = {"description", "tags", "extends"}
 FOR_SERVE = {
     "aliases", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent", "stall_timeout", "params",
 }  # fmt: skip
+#: What says where it runs: the launcher makes a follower of it (tests/process/test_followers.py and its neighbours).
+FOR_FOLLOWERS = {"nodes", "strategy", "handover"}
 #: Two or more values of each field; some of them only some engines can do something with.
 VALUES: dict[str, list[Any]] = {
     "id": ["other"],
@@ -75,7 +77,7 @@ VALUES: dict[str, list[Any]] = {
     "docker": [{"image": "org/image:1"}],
 }
 #: Told or honoured by what is above a backend.
-FIELDS = [name for name in Recipe.model_fields if name not in FOR_PEOPLE | FOR_SERVE | {"backend"}]
+FIELDS = [name for name in Recipe.model_fields if name not in FOR_PEOPLE | FOR_SERVE | FOR_FOLLOWERS | {"backend"}]
 
 
 @pytest.fixture

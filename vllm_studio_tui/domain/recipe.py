@@ -13,14 +13,16 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from vllm_studio_tui.domain.recipe_parts import Docker, Handover, Positive, RequestParams, RestartRule, Text, text_of
+
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BACKEND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+#: A host as ssh takes it; one that begins with a dash would be an option of ssh.
+NODE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,63}@)?[A-Za-z0-9_][A-Za-z0-9._-]{0,252}(?::[0-9]{1,5})?")
 #: A further name in requests: command lines separate names by blanks or commas.
 ALIAS = re.compile(r"[^\s,\x00-\x1f\x7f]{1,200}")
-#: Fields of a request that say who answers and how: a recipe does not change them.
-UNTOUCHED = frozenset({"model", "stream"})
 #: Variables that make a program run other code: imported recipes that set them are pointed out.
 RISKY_ENV = frozenset(
     {
@@ -52,60 +54,7 @@ def _gpus(value: Any) -> Any:
     raise ValueError("GPUs are a list of indices or UUIDs")
 
 
-def _text(value: Any) -> Any:
-    """Return text where YAML made a number or a switch of it."""
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    return str(value) if isinstance(value, int | float) else value
-
-
 Gpus = Annotated[tuple[str, ...], BeforeValidator(_gpus)]
-Text = Annotated[str, BeforeValidator(_text)]
-Positive = Annotated[int, Field(ge=1, le=100_000_000)]
-
-
-class RestartRule(BaseModel):
-    """When an engine that ended is started again; the meaning of each field is in `domain.spec.Restart`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    policy: Literal["never", "on-failure", "always"] = "never"
-    delay: float = Field(2.0, ge=0, le=3600)
-    max_delay: float = Field(60.0, ge=0, le=86400)
-    budget: int = Field(3, ge=1, le=1000)
-    window: float = Field(600.0, gt=0, le=7 * 86400)
-    stall_after: float = Field(300.0, ge=0, le=86400)
-    hang_after: float = Field(120.0, ge=0, le=86400)
-
-
-class Docker(BaseModel):
-    """How an engine is run in a container; only read with `runtime: docker`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image: Text | None = Field(None, description="The image, with its tag or digest.")
-    volumes: tuple[str, ...] = Field((), description="HOST:CONTAINER[:ro]; a local model is mounted by itself.")
-    args: tuple[str, ...] = Field((), description="Further options of docker run, one word each.")
-    shm: Text = Field("16g", description="Size of /dev/shm, as docker writes it.")
-    gpus: bool = Field(True, description="Hand GPUs into the container.")
-
-
-class RequestParams(BaseModel):
-    """What is changed in the requests that come to a model through `serve`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    set: dict[str, Any] = Field(default_factory=dict, description="Put into every request, as JSON.")
-    default: dict[str, Any] = Field(default_factory=dict, description="Put in where a request has none of it, as JSON.")
-    strip: tuple[str, ...] = Field((), description="Fields that are taken out of requests, with blanks between.")
-
-    @field_validator("set", "default", "strip")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        found = sorted(UNTOUCHED & {str(name) for name in value})
-        if found:
-            raise ValueError(f"{' and '.join(found)} cannot be changed in a request")
-        return value
 
 
 class Recipe(BaseModel):
@@ -151,6 +100,14 @@ class Recipe(BaseModel):
     pipeline_parallel_size: Positive = Field(1, description="Number of GPUs, or groups, that each hold some layers.")
     data_parallel_size: Positive = Field(1, description="Number of copies of the model, each on GPUs of its own.")
     expert_parallel: bool = Field(False, description="Experts of a mixture spread over the GPUs.")
+    nodes: tuple[Text, ...] = Field(
+        (), description="Hosts that it runs on, over ssh, the first one answers; `localhost` is this one; empty: here."
+    )
+    strategy: Literal["single", "tp", "tp_pp", "dp", "pd"] = Field(
+        "single",
+        description="How several machines share it: by layers (tp, tp_pp), copies (dp), or steps (pd).",
+    )
+    handover: Handover = Handover()
     max_model_len: int | None = Field(None, ge=-1, description="Context in tokens; None: the model's own.")
     gpu_memory_utilization: float | None = Field(None, gt=0, le=1, description="Share of each GPU's memory.")
     kv_cache_dtype: str = Field("auto", description="Type of the KV cache; fp8 halves its memory.")
@@ -246,6 +203,21 @@ class Recipe(BaseModel):
                 raise ValueError("a name has no blanks and no commas, and at most 200 characters")
         return tuple(dict.fromkeys(value))
 
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _split_nodes(cls, value: Any) -> Any:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("nodes")
+    @classmethod
+    def _nodes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not NODE.fullmatch(one):
+                raise ValueError(f"{one[:40]!r} is not a host as ssh takes it: [user@]host[:port]")
+        if len(set(value)) != len(value):
+            raise ValueError("a host is named twice")
+        return value
+
     @field_validator("env_vars", mode="before")
     @classmethod
     def _env_vars(cls, value: Any) -> Any:
@@ -254,7 +226,7 @@ class Recipe(BaseModel):
         for name in value:
             if not ENV_NAME.fullmatch(str(name)):
                 raise ValueError(f"{str(name)[:40]!r} is not the name of a variable")
-        return {str(name): _text(one) for name, one in value.items() if one is not None}
+        return {str(name): text_of(one) for name, one in value.items() if one is not None}
 
     @field_validator("model_path", "host", "command", "executable", "python_path", "cwd", mode="after")
     @classmethod
@@ -275,9 +247,27 @@ class Recipe(BaseModel):
             raise ValueError("runtime docker needs docker.image")
         if self.runtime == "docker" and self.backend == "external":
             raise ValueError("an external server is not run by the studio: runtime must be native")
+        if self.nodes and self.handover.to != "none":
+            raise ValueError("nodes is for ssh: a system that it is handed over to chooses the machines itself")
+        if self.backend == "external" and (self.nodes or self.handover.to != "none"):
+            raise ValueError("an external server is not run by the studio: it has no nodes and is not handed over")
+        if len(self.nodes) > 1 and self.strategy == "single":
+            raise ValueError("several nodes need a strategy: tp, tp_pp, dp or pd")
+        if self.strategy != "single" and self.node_count == 1:
+            raise ValueError(f"strategy {self.strategy} needs several nodes, or handover.nodes")
         if "auto" in self.gpus and len(self.gpus) > 1:
             raise ValueError("gpus is either auto or a list")
         return self
+
+    @property
+    def node_count(self) -> int:
+        """Return how many machines one copy of it takes."""
+        return max(1, len(self.nodes)) if self.handover.to == "none" else self.handover.nodes
+
+    @property
+    def elsewhere(self) -> bool:
+        """Return whether this machine only follows it: it runs on others, or is a job of a scheduler."""
+        return bool(self.nodes) or self.handover.to != "none"
 
     @property
     def gpu_count(self) -> int:

@@ -36,6 +36,7 @@ _BESIDE = frozenset({"status", "created_at", "updated_at", "model_key", "is_defa
 _OURS = frozenset({
     "data_parallel_size", "docker", "gpus", "lora_modules", "metrics_style", "restart", "revision", "aliases",
     "on_demand", "ttl", "persistent", "preload", "max_concurrent", "stall_timeout", "params",
+    "nodes", "strategy", "handover",
 })  # fmt: skip
 
 #: Flags by which vLLM loads Python files or classes that are named to it.

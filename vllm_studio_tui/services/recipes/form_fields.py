@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import ENGINE_FIELDS
 from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_parts import HANDOVER_FIELDS
 from vllm_studio_tui.services.recipes.field_text import as_text
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -23,7 +24,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
               "tokenizer", "trust_remote_code", "description", "tags", "extends"),
     "Memory": ("max_model_len", "gpu_memory_utilization", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens",
                "enable_prefix_caching", "dtype", "quantization"),
-    "Parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "expert_parallel"),
+    "Parallel": ("gpus", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "expert_parallel",
+                 "nodes", "strategy"),
     "Serving": ("host", "port", "api_key", "ready_timeout", "health_path", "metrics_style"),
     "Requests": ("aliases", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent",
                  "stall_timeout", "params.set", "params.default", "params.strip"),
@@ -34,6 +36,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Env": ("runtime", "executable", "python_path", "cwd", "env_vars"),
     "Restart": (),
     "Docker": (),
+    "Handover": (),
     "All": ("extra_args",),
 }  # fmt: skip
 #: What each section is called where there is room, and what is in it.
@@ -49,6 +52,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "Env": ("Environment", "program, folder and variables"),
     "Restart": ("Restart", "what happens when it ends"),
     "Docker": ("Docker", "for `runs: docker`"),
+    "Handover": ("Handover", "for SLURM, Ray Serve, Kubernetes, SkyPilot"),
     "All": ("All other flags", "as on the engine's command line"),
 }
 LABELS: dict[str, str] = {
@@ -78,6 +82,12 @@ LABELS: dict[str, str] = {
     "docker.image": "Image", "docker.volumes": "Volumes", "docker.args": "docker run with",
     "docker.shm": "Shared memory",
     "docker.gpus": "Hand in GPUs",
+    "nodes": "Hosts", "strategy": "Hosts share it by",
+    "handover.to": "Handed over to", "handover.nodes": "Machines a copy", "handover.replicas": "Copies",
+    "handover.max_replicas": "Copies at most", "handover.address": "Dashboard", "handover.partition": "Partition",
+    "handover.account": "Account", "handover.time_limit": "May run for", "handover.namespace": "Namespace",
+    "handover.context": "Context", "handover.accelerator": "Kind of GPU", "handover.cpus": "Processors",
+    "handover.memory": "Memory", "handover.setup": "Shell before", "handover.options": "Further options",
 }  # fmt: skip
 UNITS = {
     "max_model_len": "tokens",
@@ -125,6 +135,8 @@ HELP = {
     "cwd": "where the engine is started",
     "env_vars": "NAME=value, with blanks between; secrets as env:NAME or file:PATH",
     "extra_args": "--flag value, as on the engine's command line",
+    "nodes": "as ssh takes them, the first one answers; blank: this machine",
+    "strategy": "tp: every layer over all; tp_pp: groups of layers; dp: copies; pd: prompts here, answers there",
     "restart.policy": "never, on-failure or always",
     "restart.delay": "before the first restart; doubled for each further one",
     "restart.max_delay": "the longest wait",
@@ -150,6 +162,7 @@ BLANK = {
     "gpus": "the engine's choice",
     "api_key": "none is asked for",
     "vision": "by the model",
+    "nodes": "this machine",
     "executable": "looked for",
     "python_path": "looked for",
     "cwd": "that of the studio",
@@ -285,9 +298,20 @@ def is_shown(one: FormField, texts: Mapping[str, str]) -> bool:
         return False
     if one.section == "Docker":
         return texts.get("runtime") == "docker"
+    if name == "handover.to":
+        return backend.needs_launch
+    if one.section == "Handover":
+        return name in handover_fields(texts.get("handover.to", ""))
+    if name == "strategy":
+        return bool(texts.get("nodes")) or texts.get("handover.nodes", "1") not in ("", "1")
     started = ("host", "port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout", "runtime",
-               "on_demand", "ttl", "persistent", "preload", "priority")  # fmt: skip
+               "on_demand", "ttl", "persistent", "preload", "priority", "nodes")  # fmt: skip
     return backend.needs_launch or (name not in started and one.section != "Restart")
+
+
+def handover_fields(to: str) -> frozenset[str]:
+    """Return the names of the fields that a system which recipes are handed over to is told."""
+    return frozenset(f"handover.{name}" for name in HANDOVER_FIELDS.get(to, ()))
 
 
 def is_needed(one: FormField, texts: Mapping[str, str]) -> bool:

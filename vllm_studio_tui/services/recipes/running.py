@@ -40,7 +40,7 @@ _OF_MACHINE = frozenset({
 NOT_SHOWN = frozenset({
     "id", "name", "description", "tags", "aliases", "on_demand", "ttl", "persistent", "preload", "priority",
     "max_concurrent", "stall_timeout", "params", "vision", "health_path", "metrics_style", "ready_timeout", "restart",
-    "runtime", "docker",
+    "runtime", "docker", "nodes", "strategy", "handover",
 })  # fmt: skip
 
 

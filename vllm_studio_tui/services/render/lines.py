@@ -15,6 +15,7 @@ ID_MARK = "Recipe: "
 _OWN = (
     "name", "description", "tags", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent",
     "stall_timeout", "params", "health_path", "metrics_style", "ready_timeout", "restart", "vision", "aliases",
+    "nodes", "strategy", "handover",
 )  # fmt: skip
 
 
