@@ -113,5 +113,5 @@ class System(ABC):
         """Return what was written to its logs since the last call; at most 256 KiB of it at once."""
         return b""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of connections and processes: the follower ends, the job may go on."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.config.setting_types import Peer
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.recipe import Recipe, RequestParams
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe_parts import RequestParams
 from vllm_studio_tui.domain.serving import Endpoint, Refusal
 from vllm_studio_tui.kit import secrets
 from vllm_studio_tui.runs.read import RunView

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.recipe import UNTOUCHED, FieldNote
+from vllm_studio_tui.domain.recipe import FieldNote
+from vllm_studio_tui.domain.recipe_parts import UNTOUCHED
 from vllm_studio_tui.domain.recipe_reading import parse_recipe
 from vllm_studio_tui.services.recipes.formats.command import from_words
 from vllm_studio_tui.services.recipes.formats.engine_flags import named, of_words, without_own
