@@ -77,6 +77,8 @@ class House:
         key: str | None = None,
         scope: bool = False,
         models_path: str | None = None,
+        lease: float | None = None,
+        headless: bool = False,
     ) -> read.RunView:
         def build(run_id: str, chosen: int) -> RunSpec:
             program = argv or (
@@ -103,7 +105,7 @@ class House:
                 "sim",
                 program,
                 "127.0.0.1",
-                chosen,
+                0 if headless else chosen,
                 f"http://127.0.0.1:{chosen}/v1",
                 time.time(),
                 ready=ReadyProbe(deadline=deadline, timeout=1.0, failures=2, models_path=models_path, model="sim"),
@@ -121,6 +123,7 @@ class House:
                 energy_argv=energy,
                 gpus=gpus,
                 simulated=True,
+                lease=lease,
             )
 
         return control.launch(

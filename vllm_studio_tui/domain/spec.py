@@ -158,6 +158,7 @@ class RunSpec:
         started_by: `request`: a request to `serve` had it started; `preload`: `serve` did when it began; empty: a
             person did.
         stop_argv: A program that ends the engine where a signal to its leader cannot, as for a container.
+        lease: Seconds after which a rank ends that its unit did not renew (`keeper/lease.py`); None: it needs none.
         energy_argv: A program that prints `{"gpus": {uuid: millijoules}}` on one line, or empty.
         holders_argv: A program that prints in words who holds the GPUs' memory, asked when it is too little; or empty.
     """
@@ -198,6 +199,7 @@ class RunSpec:
     log_limit: int = 256 * 1024 * 1024
     simulated: bool = False
     started_by: str = ""
+    lease: float | None = None
     version: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import engine_http, probe
 from vllm_studio_tui.keeper.engine_exit import FAULT, ExitHandler, verdict_without_log
+from vllm_studio_tui.keeper.lease import Lease
 from vllm_studio_tui.keeper.log_reader import LogResult
 from vllm_studio_tui.keeper.log_watch import mark, trim
 from vllm_studio_tui.keeper.port import HeldPort
@@ -53,6 +54,7 @@ class Supervisor(ExitHandler):
         super().__init__(folder, spec, state, port)
         self._dog = Watchdog(spec.restart)
         self._missed = 0
+        self._lease = Lease(folder, spec)
         self._spawned_at = 0.0
         self._had_engine = False
         #: The run's directory; None: nobody looks after it.
@@ -179,7 +181,8 @@ class Supervisor(ExitHandler):
             place=state.place,
         )
         self._spawned_at = now
-        self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0)
+        self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0, lease=0.0)
+        self._lease.begin()
         if self.spec.ready.deadline:
             self._due.plan("deadline", now + self.spec.ready.deadline)
 
@@ -211,7 +214,7 @@ class Supervisor(ExitHandler):
                 state.state = State.STARTING
             now = time.monotonic()
             self._spawned_at = now
-            self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0)
+            self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0, lease=0.0)
             self._log_reader.begin(self._record.ledger.log_offset)
             if self.spec.ready.deadline and state.ready_at is None:
                 self._due.plan("deadline", now + self.spec.ready.deadline)
@@ -248,6 +251,12 @@ class Supervisor(ExitHandler):
             with guard("asking whether the engine serves"):
                 key = engine_http.key(self.spec.api_key_ref)
                 self._prober.ask_ready(self.state.attempt, self.spec.ready, key, self._tree.seen)
+        if self._due.each("lease", now, self._lease.pace):
+            with guard("looking at the lease"):
+                self._verdict = self._lease.look(self.state, self._record.save)
+                if self._verdict is not None:
+                    self._sweeping = self._end(self._engine, now)
+                    return
         with guard("watching whether the engine works"):
             verdict = self._dog.verdict(now) if not young else None
             if verdict is not None:
