@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlite_utils.db import Database as Tables
 
 from tests.process.house import until
 from tests.unit.test_alerts import BEGIN, gpu, sample
@@ -20,9 +23,10 @@ from vllm_studio_tui.config.settings import Settings, save_setting
 from vllm_studio_tui.domain.alerts import Alert
 from vllm_studio_tui.domain.errors import SettingsError
 from vllm_studio_tui.kit.file_access import version_mark
-from vllm_studio_tui.kit.paths import Places, private_dir
+from vllm_studio_tui.kit.paths import Places, machine_id, private_dir
 from vllm_studio_tui.runs.alert_line import read_worst
 from vllm_studio_tui.services.alerts.watch import AlertWatch
+from vllm_studio_tui.store import migrations
 from vllm_studio_tui.store.alerts import AlertRows
 from vllm_studio_tui.store.database import Database
 
@@ -123,6 +127,58 @@ def test_of_two_programs_one_tells(places: Places) -> None:
     assert second.channels.heard == []
     first.close()
     second.close()
+
+
+def test_machines_that_share_a_home_each_keep_and_tell_their_own(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {}
+    for machine in ("aaa", "bbb"):
+        for module in ("kit.paths", "services.alerts.watch"):
+            monkeypatch.setattr(f"vllm_studio_tui.{module}.machine_id", lambda machine=machine: machine)
+        made[machine] = Watcher(places)
+        made[machine].watch._host = f"box-{machine}"
+    first, second = made.values()
+    first.look(90)
+    until(lambda: first.channels.heard == [("hot", True)], "the first machine tells")
+    second.look(91)
+    until(lambda: second.channels.heard == [("hot", True)], "the other tells its own, while the first still watches")
+    first.look(70, 5)
+    until(lambda: first.channels.heard == [("hot", True), ("hot", False)], "the first tells its end")
+    assert first.watch._lock is not None and second.watch._lock is not None
+    rows = {machine: AlertRows(first.db, machine).latest() for machine in made}
+    assert {machine: [(one.machine, one.firing) for one in of] for machine, of in rows.items()} == {
+        "aaa": [("aaa", False)],
+        "bbb": [("bbb", True)],
+    }, "and what is over on one machine is not over on the other"
+    assert len(AlertRows(first.db).latest()) == 2
+    first.close()
+    second.close()
+
+
+def test_alerts_of_before_machines_were_told_apart_go_on_here_and_are_told_not_again(places: Places) -> None:
+    path = places.database
+    private_dir(path.parent)
+    with contextlib.closing(sqlite3.connect(path)) as before:
+        tables = Tables(before, execute_plugins=False)
+        migrations.migrations.apply(tables, stop_before="0015_alert_machines")
+        with before:
+            for number, until_ in ((1, None), (2, BEGIN - 50)):
+                before.execute(
+                    "INSERT INTO alerts (id, rule, about, subject, severity, since, until, told)"
+                    " VALUES (?, 'hot', ?, 'GPU', 'warning', ?, ?, 1)",
+                    (f"hot:{number}", "gpu GPU-0" if number == 1 else "x", BEGIN - 100 * number, until_),
+                )
+    watcher = Watcher(places)
+    watcher.look(90)
+    until(lambda: watcher.watch._lock is not None and watcher.watch._channels is not None, "it keeps them")
+    until(lambda: bool(watcher.look(90, 5)), "it goes on")
+    watcher.look(70, 9)
+    until(lambda: watcher.channels.heard == [("hot", False)], "its end is told, and not its beginning")
+    found = {one.id: one for one in AlertRows(watcher.db).latest()}
+    assert set(found) == {"hot:1", "hot:2"}
+    assert (found["hot:1"].machine, found["hot:2"].machine) == (machine_id(), "")
+    watcher.close()
 
 
 def test_in_quiet_hours_nobody_is_told_and_afterwards_of_what_still_is(places: Places) -> None:

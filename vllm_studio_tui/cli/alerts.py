@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 JSON = typer.Option(False, "--json", help="One JSON document.")
 DAY = 86_400.0
+DASH = "–"
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +39,13 @@ def register(app: typer.Typer) -> None:
     def history(
         days: float = typer.Option(7.0, "--days", min=0.01, max=3650, help="Of so many days."),
         limit: int = typer.Option(100, "--limit", min=1, max=5000, help="At most so many."),
+        everywhere: bool = typer.Option(False, "--everywhere", help="Of every machine that shares this home."),
         as_json: bool = JSON,
     ) -> None:
         """What was said, the latest first."""
         now = time.time()
         with open_studio() as studio:
-            found = studio.alerts.history(now - days * DAY, limit)
+            found = studio.alerts.history(now - days * DAY, limit, everywhere=everywhere)
         if as_json:
             emit({"alerts": [one.to_json() for one in found]})
             return
@@ -51,9 +53,10 @@ def register(app: typer.Typer) -> None:
             say("Nothing was wrong.")
             return
         table(
-            ("SINCE", "LASTED", "WHAT", "SAYS"),
+            (*(("HOST",) if everywhere else ()), "SINCE", "LASTED", "WHAT", "SAYS"),
             [
                 (
+                    *((one.host or DASH,) if everywhere else ()),
                     numbers.moment(one.since, now),
                     numbers.duration(one.until - one.since) if one.until is not None else "it lasts",
                     one.subject,

@@ -71,6 +71,7 @@ class Alert:
         words: What is said: `KV over 95% for 30 s`.
         now: The value at present, in words; empty: nothing to say.
         tell: How it is told, some of `CHANNELS`.
+        machine, host: The machine that it is of, and its name: several may share a home. Empty: not known.
     """
 
     rule: str
@@ -84,6 +85,8 @@ class Alert:
     run_id: str | None = None
     id: str = ""
     tell: tuple[str, ...] = ()
+    machine: str = ""
+    host: str = ""
 
     @property
     def firing(self) -> bool:
@@ -101,6 +104,8 @@ class Alert:
             "firing": self.firing,
             "value": self.value,
             "words": self.words,
+            "machine": self.machine or None,
+            "host": self.host or None,
         }
 
 

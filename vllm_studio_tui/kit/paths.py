@@ -87,6 +87,11 @@ class Places:
         return self.samples.with_name("alert")
 
     @property
+    def alerts_lock(self) -> Path:
+        """Return the file that the program holds which keeps and tells this machine's alerts."""
+        return self.samples.with_name("alerts.lock")
+
+    @property
     def unsaved(self) -> list[Path]:
         """Return the directories of recovery files."""
         return unsaved_folders(self.database, self.state, self.cache)

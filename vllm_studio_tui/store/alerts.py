@@ -11,6 +11,8 @@ from vllm_studio_tui.store.database import Database
 
 #: How many alerts that are over are kept.
 KEPT = 5000
+#: Of one machine, or of all.
+_OF = "(? IS NULL OR machine IN (?, ''))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,30 @@ class KeptAlert:
 
 
 class AlertRows:
-    """The table `alerts`."""
+    """The table `alerts`.
 
-    def __init__(self, db: Database) -> None:
+    Args:
+        machine: The machine whose alerts are read, and those of which it is not known; None: all.
+    """
+
+    def __init__(self, db: Database, machine: str | None = None) -> None:
         self._db = db
+        self._machine = machine
 
     def open(self) -> list[KeptAlert]:
         """Return those that are not over, oldest first."""
-        return [_kept(row) for row in self._db.rows("SELECT * FROM alerts WHERE until IS NULL ORDER BY since")]
+        found = self._db.rows(
+            f"SELECT * FROM alerts WHERE until IS NULL AND {_OF} ORDER BY since",  # noqa: S608
+            (self._machine, self._machine),
+        )
+        return [_kept(row) for row in found]
 
     def latest(self, since: float = 0.0, limit: int = 200) -> list[Alert]:
         """Return those that lasted at a moment or began after it, the latest first."""
         found = self._db.rows(
-            "SELECT * FROM alerts WHERE until IS NULL OR until >= ? ORDER BY since DESC LIMIT ?", (since, limit)
+            f"SELECT * FROM alerts WHERE (until IS NULL OR until >= ?) AND {_OF}"  # noqa: S608
+            " ORDER BY since DESC LIMIT ?",
+            (since, self._machine, self._machine, limit),
         )
         return [_kept(row).alert for row in found]
 
@@ -53,6 +66,8 @@ class AlertRows:
             "value": number(alert.value),
             "words": storable(alert.words),
             "told": int(told),
+            "machine": storable(alert.machine),
+            "host": storable(alert.host),
         }
         with self._db.write() as tables:
             tables.table("alerts").upsert(row, pk="id")
@@ -75,5 +90,7 @@ def _kept(row: sqlite3.Row) -> KeptAlert:
         str(row["words"]),
         run_id=optional_text(row["run_id"]),
         id=str(row["id"]),
+        machine=str(row["machine"]),
+        host=str(row["host"]),
     )
     return KeptAlert(str(row["about"]), alert, bool(row["told"]))

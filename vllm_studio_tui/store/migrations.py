@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from sqlite_utils.db import Database as Tables
 from sqlite_utils.migrations import Migrations
 
+from vllm_studio_tui.kit.paths import machine_id
 from vllm_studio_tui.store import pictures
 from vllm_studio_tui.store.conversion import from_json
 from vllm_studio_tui.store.schema import (
+    ALERT_MACHINES,
     ALERTS,
     BENCHMARKS,
     CHAT_IMPORTS,
@@ -140,3 +143,14 @@ def alerts(db: Tables) -> None:
     """Add what alerts said."""
     for statement in ALERTS:
         db.execute(statement)
+
+
+@migrations(name="0015_alert_machines")
+def alert_machines(db: Tables) -> None:
+    """Add which machine an alert is of. One that lasts is of this machine: it is over, or goes on, with the next look.
+
+    Where it was another's, that one finds it anew.
+    """
+    for statement in ALERT_MACHINES:
+        db.execute(statement)
+    db.execute("UPDATE alerts SET machine = ?, host = ? WHERE until IS NULL", (machine_id(), os.uname().nodename))

@@ -23,6 +23,7 @@ MIGRATIONS = (
     "0012_timeline",
     "0013_benchmarks",
     "0014_alerts",
+    "0015_alert_machines",
 )
 
 #: What a run is remembered by when its directory is gone.
@@ -246,6 +247,9 @@ ALERTS = (
     "CREATE INDEX alerts_open ON alerts (id) WHERE until IS NULL",
 )
 
+#: Which machine an alert is of, where several share a home; not known of those of before.
+ALERT_MACHINES = tuple(f"ALTER TABLE alerts ADD COLUMN {name} TEXT NOT NULL DEFAULT ''" for name in ("machine", "host"))
+
 #: All tables as they are now.
 EMPTY = (
     *TABLES,
@@ -262,4 +266,5 @@ EMPTY = (
     *TIMELINE,
     *BENCHMARKS,
     *ALERTS,
+    *ALERT_MACHINES,
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_studio_tui.domain.alerts import Alert, AlertRule
 from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.timeline import TimelineEvent
+from vllm_studio_tui.kit.paths import machine_id
 from vllm_studio_tui.services.alerts.rules import built_in, make_rules, rule_of
 from vllm_studio_tui.services.alerts.telling import Channels
 
@@ -55,13 +56,18 @@ class Alerts:
             return snapshot.alerts
         from vllm_studio_tui.store.alerts import AlertRows
 
-        return tuple(one.alert for one in AlertRows(self._db()).open())
+        return tuple(one.alert for one in AlertRows(self._db(), machine_id()).open())
 
-    def history(self, since: float = 0.0, limit: int = 200) -> builtins.list[Alert]:
-        """Return what was said since a moment, the latest first. Blocking."""
+    def history(self, since: float = 0.0, limit: int = 200, *, everywhere: bool = False) -> builtins.list[Alert]:
+        """Return what was said since a moment, the latest first. Blocking.
+
+        Args:
+            everywhere: Of every machine that shares this home; else of this one, and of those before machines were
+                told apart.
+        """
         from vllm_studio_tui.store.alerts import AlertRows
 
-        return AlertRows(self._db()).latest(since, limit)
+        return AlertRows(self._db(), None if everywhere else machine_id()).latest(since, limit)
 
     def events(self, since: float, until: float) -> Iterator[TimelineEvent]:
         """Return the alerts that began in a time, as events. Blocking."""

@@ -30,9 +30,14 @@ class _One:
 
 
 class AlertStates:
-    """Follows every rule about every thing it is for."""
+    """Follows every rule about every thing it is for.
 
-    def __init__(self) -> None:
+    Args:
+        machine, host: This machine and its name; several may share a home, and what they say is told apart by it.
+    """
+
+    def __init__(self, machine: str = "", host: str = "") -> None:
+        self._machine, self._host = machine, host
         self._all: dict[tuple[str, str], _One] = {}
 
     def take_up(self, alerts: Iterable[tuple[str, Alert]]) -> None:
@@ -80,7 +85,7 @@ class AlertStates:
             if one.alert is None:
                 if at - one.bad_since < rule.for_seconds:
                     return []
-                one.alert = _made(rule, reading, one.bad_since)
+                one.alert = _made(rule, reading, one.bad_since, self._machine, self._host)
                 return [one.alert]
             one.alert = replace(one.alert, now=_now(rule, reading), value=worse(rule, one.alert.value, value))
             return []
@@ -125,7 +130,7 @@ def _now(rule: AlertRule, reading: Reading) -> str:
     return clean_line(reading.words, limit=LETTERS) if subject.happens else text_of(reading.value, subject.unit)
 
 
-def _made(rule: AlertRule, reading: Reading, since: float) -> Alert:
+def _made(rule: AlertRule, reading: Reading, since: float, machine: str, host: str) -> Alert:
     words = rule.words or rule.name
     if reading.words:
         words = f"{words}: {reading.words}"
@@ -138,5 +143,7 @@ def _made(rule: AlertRule, reading: Reading, since: float) -> Alert:
         words=clean_line(words, limit=LETTERS),
         now=_now(rule, reading),
         run_id=reading.run_id,
-        id=f"{rule.name}:{reading.key}:{since:.3f}",
+        id=f"{rule.name}:{reading.key}:{since:.3f}" + (f"@{machine}" if machine else ""),
+        machine=machine,
+        host=host,
     )

@@ -1,7 +1,8 @@
 """Looks at every sample, and says what is wrong now; a thread of its own keeps and tells what changed.
 
 Several programs may watch one home: each knows what is wrong, one of them keeps and tells it, by a lock on a file. Who
-takes that over goes on with what the one before had begun.
+takes that over goes on with what the one before had begun. Machines that share a home see different things: each has a
+lock, and alerts, of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.domain.alerts import Alert, AlertRule, is_quiet
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.file_access import version_mark
+from vllm_studio_tui.kit.paths import machine_id, private_dir
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.alert_line import write_worst
 from vllm_studio_tui.services.alerts.rules import built_in, make_rules
@@ -59,12 +61,13 @@ class AlertWatch:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._places = places
-        self._lock_file = places.state / "alerts.lock"
+        self._machine, self._host = machine_id(), os.uname().nodename
+        self._lock_file = places.alerts_lock
         self._settings = settings
         self._db = db
         self._make_channels = channels
         self._clock = clock
-        self._states = AlertStates()
+        self._states = AlertStates(self._machine, self._host)
         self._rules: Mapping[str, AlertRule] | None = None
         self._problem: Alert | None = None
         self._untold: Alert | None = None
@@ -172,7 +175,7 @@ class AlertWatch:
         """Return whether this program keeps the alerts; take it over where nobody does."""
         if self._lock is not None:
             return True
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        private_dir(self._lock_file.parent)
         lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -197,7 +200,7 @@ class AlertWatch:
     def _rows(self) -> AlertRows:
         from vllm_studio_tui.store.alerts import AlertRows
 
-        return AlertRows(self._db())
+        return AlertRows(self._db(), self._machine)
 
     def _keep(self) -> None:
         """Bring the table up to date, and tell what is to be told."""
@@ -245,7 +248,16 @@ class AlertWatch:
             return
         words = clean_line("; ".join(f"{name}, {wrong}" for name, wrong in sorted(problems.items())), limit=200)
         since = before.since if before is not None else self._clock()
-        now = Alert(UNTOLD, "alerts", since, "trouble", words=f"not told by {words}", id=f"{UNTOLD}:{since:.3f}")
+        now = Alert(
+            UNTOLD,
+            "alerts",
+            since,
+            "trouble",
+            words=f"not told by {words}",
+            id=before.id if before is not None else f"{UNTOLD}:{since:.3f}@{self._machine}",
+            machine=self._machine,
+            host=self._host,
+        )
         if before is None or before.words != now.words:
             rows.put(UNTOLD, now, told=True)
         self._untold = now
