@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.domain.check import Check
     from vllm_studio_tui.domain.memory_report import MemoryLine
     from vllm_studio_tui.domain.metric_spec import MetricSpec, SlotsSource
+    from vllm_studio_tui.domain.ranks import RankPart, RankPlace
     from vllm_studio_tui.domain.recipe import Recipe
 
 #: Fields of a recipe that make flags; each backend names those that it turns into its own.
@@ -66,6 +67,7 @@ class LaunchContext:
         environ: What the engine will inherit.
         installed: The flags that the installed engine knows, where it was asked; None: the table is all there is.
         container: The command will run in a container: programs are those of its image and are not looked for here.
+        rank: Which part of an engine on several machines this command is for; None: it runs on one.
     """
 
     settings: EngineSettings
@@ -75,6 +77,7 @@ class LaunchContext:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     installed: Collection[str] | None = None
     container: bool = False
+    rank: RankPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +277,18 @@ class Backend(ABC):
     def ready(self, recipe: Recipe) -> ReadyProbe:
         """Return how to learn that it serves."""
         return ReadyProbe(recipe.health_path or "/health", "/v1/models", self.model_name(recipe))
+
+    def ranks(self, recipe: Recipe) -> tuple[RankPart, ...]:
+        """Return the parts that it runs as on the machines of a recipe (`node_count`), the one that answers first.
+
+        `command` is asked for each of them on its own machine, with its place in `LaunchContext.rank`.
+
+        Raises:
+            InvalidRecipe: It cannot be spread over machines in this way; what to do instead is said.
+        """
+        from vllm_studio_tui.backends.common.ranks import one_machine
+
+        return one_machine(self.title, recipe)
 
     def stages_for(self, recipe: Recipe) -> tuple[Stage, ...]:
         """Return the stages of this recipe's log."""
