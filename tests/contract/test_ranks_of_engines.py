@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vllm_studio_tui.backends import registry
@@ -12,13 +14,13 @@ from vllm_studio_tui.domain.recipe import Recipe
 ALONE = ("llamacpp", "transformers", "tabbyapi", "embedded")
 
 
-def recipe(backend: str, **fields: object) -> Recipe:
-    return Recipe(**{"id": "r", "name": "r", "model_path": "/m/model", "backend": backend, **fields})  # type: ignore[arg-type]
+def recipe(backend: str, **fields: Any) -> Recipe:
+    return Recipe(**{"id": "r", "name": "r", "model_path": "/m/model", "backend": backend, **fields})
 
 
 @pytest.mark.parametrize("backend", ALONE)
 def test_an_engine_of_one_machine_refuses_several_and_says_what_to_do_instead(backend: str) -> None:
-    engine = registry.get(backend)
+    engine = registry.backend(backend)
     with pytest.raises(InvalidRecipe) as refused:
         engine.ranks(recipe(backend, nodes=("a", "b"), strategy="tp"))
     assert f"{engine.title} runs on one machine, and 2 are named" in refused.value.cause
@@ -27,5 +29,5 @@ def test_an_engine_of_one_machine_refuses_several_and_says_what_to_do_instead(ba
 
 @pytest.mark.parametrize("backend", ALONE)
 def test_an_engine_of_one_machine_runs_on_another_one(backend: str) -> None:
-    (part,) = registry.get(backend).ranks(recipe(backend, nodes=("a",)))
+    (part,) = registry.backend(backend).ranks(recipe(backend, nodes=("a",)))
     assert (part.index, part.node, part.serves) == (0, 0, True)
