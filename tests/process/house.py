@@ -79,6 +79,7 @@ class House:
         models_path: str | None = None,
         lease: float | None = None,
         headless: bool = False,
+        follow: Path | None = None,
     ) -> read.RunView:
         def build(run_id: str, chosen: int) -> RunSpec:
             program = argv or (
@@ -95,6 +96,9 @@ class House:
                 str(self.accounts / f"{run_id}.{{pid}}.json"),
                 *flags,
             )
+            folder = str(self.places.runs / run_id)
+            if follow is not None:
+                program = (sys.executable, str(Path(__file__).with_name("follower_stand_in.py")), folder)
             if before is not None:  # a program that is given the engine's arguments and starts it
                 program = (*before(chosen), *program[1:])
             return RunSpec(
@@ -116,7 +120,8 @@ class House:
                 counters=COUNTERS,
                 restart=restart or Restart(),
                 stop=stop or Stop(leader_grace=2.0, tree_grace=1.0),
-                stop_argv=stop_argv,
+                stop_argv=(*program, "--stop") if follow is not None else stop_argv,
+                follow={"kind": "cluster", "cluster": str(follow)} if follow is not None else {},
                 count_every=0.2,
                 probe_every=0.2,
                 energy_every=0.5,

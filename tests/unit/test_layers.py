@@ -96,6 +96,6 @@ def test_the_keeper_loads_only_our_plain_parts_and_psutil() -> None:
     loaded = modules_after("vllm_studio_tui.keeper.__main__")
     ours = {name for name in loaded if name.startswith("vllm_studio_tui.")}
     rooms = {name.split(".")[1] for name in ours}
-    assert rooms <= {"keeper", "domain", "kit"}
+    assert rooms <= {"keeper", "followers", "domain", "kit"}
     others = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"vllm_studio_tui", "psutil"}
     assert {name for name in others if not name.startswith(("_", "__"))} <= {"sitecustomize", "usercustomize"}

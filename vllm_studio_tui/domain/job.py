@@ -47,13 +47,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something ended: `reason` is a slug, as in `domain.spec.Failure`; `retry`: another try may help."""
+    """Why something ended.
+
+    Attributes:
+        reason: A slug, as in `domain.spec.Failure`.
+        retry: Another try may help.
+        weak: It says only how it ended, as an exit code does: what its log says of the cause goes before it.
+    """
 
     reason: str
     title: str
     advice: str = ""
     evidence: tuple[str, ...] = ()
     retry: bool = True
+    weak: bool = False
 
 
 @dataclass(slots=True)
@@ -134,6 +141,7 @@ def _cause(data: Any) -> Cause | None:
         _text(data.get("advice")),
         tuple(_text(line) for line in lines[:20]),
         data.get("retry") is not False,
+        data.get("weak") is True,
     )
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.field_checks import number, valid_fields
+from vllm_studio_tui.domain.job import read_parts
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.spec import Fix
@@ -61,6 +62,8 @@ class RunState:
     same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
     that has its port: pid, name, user and model, None where not known. `members` are the processes of the run when
     they were last looked at, by number, with their start: what re-parents and erases its environment is known by it.
+    `handle` is what the system that runs it elsewhere calls it, `job_state` how that says it is, `trouble` what is
+    wrong there although it goes on, and `parts` are its ranks, pods or replicas (`domain.job.Part`).
     `faults` are those of the keeper itself, in words. `seq` is the number of the last ledger line when this was
     written. `place` is
     the directory that it was written to: in a copy of it, processes of the run are not the copy's.
@@ -99,6 +102,10 @@ class RunState:
     place: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False
     members: dict[str, int] = field(default_factory=dict)
+    handle: str | None = None
+    job_state: str | None = None
+    trouble: str | None = None
+    parts: list[dict[str, Any]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     seq: int = 0
     version: int = 1
@@ -121,6 +128,7 @@ class RunState:
             given = values.get(name)
             kept = given.items() if isinstance(given, Mapping) else ()
             values[name] = {str(key): value for key, value in kept if number(value)}
+        values["parts"] = [asdict(one) for one in read_parts(values.get("parts"))]
         return cls(**values)
 
     @property

@@ -160,6 +160,8 @@ class RunSpec:
         stop_argv: A program that ends the engine where a signal to its leader cannot, as for a container.
         lease: Seconds after which a rank ends that its unit did not renew (`keeper/lease.py`); None: it needs none.
         energy_argv: A program that prints `{"gpus": {uuid: millijoules}}` on one line, or empty.
+        follow: What runs it elsewhere, for the follower that stands in for the engine (`followers/system.py`): `kind`
+            and what that needs. Empty: the engine runs here.
         holders_argv: A program that prints in words who holds the GPUs' memory, asked when it is too little; or empty.
     """
 
@@ -200,6 +202,7 @@ class RunSpec:
     simulated: bool = False
     started_by: str = ""
     lease: float | None = None
+    follow: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -105,6 +105,8 @@ class System(ABC):
     def stop(self, *, force: bool) -> bool:
         """Tell the system to end it; True once it is known to be gone. Called again until then.
 
+        Without a handle a submission may have arrived all the same: what has the run's name is ended.
+
         Args:
             force: A person does not want to wait for an end in order.
         """

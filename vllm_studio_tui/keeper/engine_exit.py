@@ -12,6 +12,7 @@ from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper import engine_http, probe
 from vllm_studio_tui.keeper.faults import Faults
 from vllm_studio_tui.keeper.files import LOG
+from vllm_studio_tui.keeper.job import FOLLOWER_LOST, JobWatch
 from vllm_studio_tui.keeper.log_reader import LogReader
 from vllm_studio_tui.keeper.port import HeldPort
 from vllm_studio_tui.keeper.readiness import Readiness
@@ -46,6 +47,8 @@ class ExitHandler:
         self._tree = Tree(spec.run_id)
         self._log_reader = LogReader(spec, self._log)
         self._prober = probe.Prober(spec)
+        self._job = JobWatch(folder, spec)
+        self._spawned_at = 0.0
         self._readiness = Readiness(spec)
         self._usage = UsageRecorder(self._record.ledger, self._tree, spec.energy_argv)
         self._budget = CrashBudget(spec.restart)
@@ -114,7 +117,15 @@ class ExitHandler:
         self._over(State.EXITED if told else State.FAILED)
 
     def _end(self, engine: engines.Engine | None, now: float) -> Stopping:
-        return Stopping(self.spec.stop, engine, self._tree, now, self.spec.stop_argv)
+        follower = self._job if not self._job.here else None
+        stop_argv = self.spec.stop_argv
+        if follower is not None and (engine is not None or not self._told_to_end() or not follower.going_on):
+            stop_argv = ()  # its follower ends it; one that died is followed by another
+        return Stopping(self.spec.stop, engine, self._tree, now, stop_argv, gentle=follower is not None)
+
+    def _told_to_end(self) -> bool:
+        """Return whether it is to end for good, and not only its process has ended."""
+        return self._verdict is not None or self.state.state is State.STOPPING
 
     # --- stopped ----------------------------------------------------------------------------------------
 
@@ -170,8 +181,19 @@ class ExitHandler:
         self.state.reason, self.state.title, self.state.advice = "stopped", "stopped", None
         if self._stopping.left:
             self.state.title = f"stopped, but would not die: {', '.join(self._stopping.left)[:200]}"
+        elif self._job.going_on:
+            self._tell_left()
         self._stopping = None
         self._over(State.EXITED)
+
+    def _tell_left(self) -> None:
+        """Say that what runs elsewhere could not be ended, or that it is not known."""
+        report = self._job.report
+        assert report is not None
+        self._job.tell(self.state, ready=False)
+        why = f": {report.trouble}" if report.trouble else ""
+        self.state.title = f"no longer followed; {report.handle or 'its job'} may go on{why}"
+        self.state.advice = f"Stop it again when it can be reached: vllm-studio stop {self.spec.run_id}"
 
     def _port_still_open(self, now: float) -> bool:
         """Return the kernel may need a moment to close a socket; somebody else's listener is not waited for."""
@@ -216,7 +238,11 @@ class ExitHandler:
             state.exit_code, state.exit_signal = code, number
         if state.state is State.STOPPING:  # a stop that its keeper did not live to finish
             state.reason = state.title = "stopped"
+            if self._job.going_on:
+                self._tell_left()
             self._over(State.EXITED)
+        elif self._verdict is None and self._job.going_on:
+            self._follow_again(now)
         elif had_engine and self._verdict is None:
             self._unexplained = (code, number, now + EXPLAIN)
             was_ready, blame = state.ready_at is not None, self._readiness.blame
@@ -224,11 +250,19 @@ class ExitHandler:
         else:
             self._decide(self._verdict or self._lost, now, code, had_engine=had_engine)
 
+    def _follow_again(self, now: float) -> None:
+        """What followed it has ended, and it goes on elsewhere: another follower finds it again."""
+        if self._stops:
+            self._begin_stop()
+            return
+        self._record.set_verdict(FOLLOWER_LOST)
+        self._plan_start(now, self._job.pause(now - self._spawned_at))
+
     def _explained(self, verdict: Verdict, now: float) -> None:
         """Go on after its log was read, or took too long to read."""
         assert self._unexplained is not None
         code, self._unexplained = self._unexplained[0], None
-        self._decide(verdict, now, code)
+        self._decide(self._job.verdict(verdict) or verdict, now, code)
 
     def _decide(self, verdict: Verdict, now: float, code: int | None, *, had_engine: bool = True) -> None:
         """Restart the engine, or end the run."""
@@ -245,10 +279,15 @@ class ExitHandler:
             state.advice = " ".join(part for part in (follows.note, state.advice) if part) or None
             self._over(State.EXITED if follows.state is State.EXITED else State.FAILED)
             return
-        state.next_start_at = time.time() + follows.delay
+        self._plan_start(now, follows.delay)
+
+    def _plan_start(self, now: float, delay: float) -> None:
+        """Have it started again after so many seconds."""
+        state = self.state
+        state.next_start_at = time.time() + delay
         state.pid = state.pid_start = None
         self._port.try_to_take()
-        self._due.begin(now, start=follows.delay)
+        self._due.begin(now, start=delay)
         self._record.move(State.BACKOFF, state.reason)
 
     # --- over -------------------------------------------------------------------------------------------

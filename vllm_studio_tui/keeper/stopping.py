@@ -12,6 +12,8 @@ from vllm_studio_tui.keeper.tree import Tree
 
 #: After SIGKILL a process can only survive inside the kernel; it is named then, not waited for.
 KILL_GRACE = 10.0
+#: Seconds that a leader has which ends what runs elsewhere, when it is told to hurry.
+FORCED = 20.0
 
 
 def _run(argv: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
@@ -37,9 +39,21 @@ class Stopping:
     """The phases of a stop. `step` is called often and does what is due."""
 
     def __init__(
-        self, policy: Stop, engine: Engine | None, tree: Tree, now: float, stop_argv: tuple[str, ...] = ()
+        self,
+        policy: Stop,
+        engine: Engine | None,
+        tree: Tree,
+        now: float,
+        stop_argv: tuple[str, ...] = (),
+        *,
+        gentle: bool = False,
     ) -> None:
-        self._policy = policy
+        """Begin to stop.
+
+        Args:
+            gentle: Force is told to the leader first: it ends what runs elsewhere, and nobody else can.
+        """
+        self._policy, self._gentle = policy, gentle
         self._engine = engine
         self._tree = tree
         self._next_kill = 0.0
@@ -57,7 +71,11 @@ class Stopping:
 
     def force(self, now: float) -> None:
         """Send SIGKILL at once, for somebody who will not wait."""
-        if self.phase < Phase.KILL:
+        if self.phase is Phase.LEADER and self._gentle and self._engine is not None:
+            self._gentle = False
+            self._engine.signal(self._policy.first_signal)
+            self._deadline = min(self._deadline, now + FORCED)
+        elif self.phase < Phase.KILL:
             self._enter_kill(now)
 
     def step(self, now: float) -> bool:

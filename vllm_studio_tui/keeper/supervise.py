@@ -23,7 +23,7 @@ from vllm_studio_tui.keeper.log_watch import mark, trim
 from vllm_studio_tui.keeper.port import HeldPort
 from vllm_studio_tui.keeper.readiness import not_served
 from vllm_studio_tui.keeper.run_directory import RunDirectory
-from vllm_studio_tui.keeper.verdict import Verdict, port_unavailable, start_timeout, verdict_of_line
+from vllm_studio_tui.keeper.verdict import NO_SPEC, Verdict, port_unavailable, start_timeout, verdict_of_line
 from vllm_studio_tui.keeper.watchdog import Watchdog
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import boot_id
@@ -35,12 +35,6 @@ YOUNG = 20.0
 LAST_LINES = 2.0
 #: Seconds that a keeper whose run is over waits for room on the disk: about a day.
 UNWRITTEN = 100_000.0
-NO_SPEC = Verdict(
-    "spec_unreadable",
-    "its spec.json cannot be read: it is watched, and cannot be started again",
-    "Stop it, and launch its recipe again.",
-    retry=False,
-)
 #: Seconds between two looks at the run's directory.
 DIRECTORY_EVERY = 2.0
 #: So many processes of a run are written down.
@@ -55,7 +49,6 @@ class Supervisor(ExitHandler):
         self._dog = Watchdog(spec.restart)
         self._missed = 0
         self._lease = Lease(folder, spec)
-        self._spawned_at = 0.0
         self._had_engine = False
         #: The run's directory; None: nobody looks after it.
         self.directory: RunDirectory | None = None
@@ -181,7 +174,7 @@ class Supervisor(ExitHandler):
             place=state.place,
         )
         self._spawned_at = now
-        self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0, lease=0.0)
+        self._due.begin(now, probe=0.1, log=0.1, tree=1.0, energy=0.0, size=5.0, lease=0.0, job=0.1)
         self._lease.begin()
         if self.spec.ready.deadline:
             self._due.plan("deadline", now + self.spec.ready.deadline)
@@ -214,7 +207,7 @@ class Supervisor(ExitHandler):
                 state.state = State.STARTING
             now = time.monotonic()
             self._spawned_at = now
-            self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0, lease=0.0)
+            self._due.begin(now, probe=0.0, log=0.0, tree=0.0, energy=0.0, count=0.0, size=5.0, lease=0.0, job=0.0)
             self._log_reader.begin(self._record.ledger.log_offset)
             if self.spec.ready.deadline and state.ready_at is None:
                 self._due.plan("deadline", now + self.spec.ready.deadline)
@@ -223,6 +216,10 @@ class Supervisor(ExitHandler):
                 self._begin_stop()
             return
         self._record.save()
+        if state.state is not State.STOPPING and state.state is not State.BACKOFF and self._job.going_on:
+            state.title = state.advice = None
+            self._follow_again(time.monotonic())
+            return
         if state.state is State.BACKOFF:
             self._port.try_to_take()
             self._due.plan("start", time.monotonic() + max(0.0, (state.next_start_at or 0.0) - time.time()))
@@ -257,6 +254,9 @@ class Supervisor(ExitHandler):
                 if self._verdict is not None:
                     self._sweeping = self._end(self._engine, now)
                     return
+        if not self._job.here and self._due.each("job", now, 0.5 if young else 2.0):
+            with guard("reading what its follower knows"):
+                self._job.advance(self._record, self._due, now, self.spec.ready.deadline)
         with guard("watching whether the engine works"):
             verdict = self._dog.verdict(now) if not young else None
             if verdict is not None:
@@ -295,10 +295,11 @@ class Supervisor(ExitHandler):
         if read.moved and self._young(LAST_LINES):
             if state.ready_at is None:
                 state.stage, state.progress = watch.stage, watch.progress
+                self._job.tell(state, ready=False)
             for stage in watch.reached if state.started_at else ():
                 state.marks.setdefault(stage, round((state.ready_at or time.time()) - (state.started_at or 0.0), 2))
             self._record.save()
-        if watch.anything and state.state is State.STARTING:
+        if watch.anything and state.state is State.STARTING and self._job.here:
             self._record.move(State.LOADING)
         if watch.fatal is not None and state.ready_at is None:
             self._verdict = verdict_of_line(watch.fatal)

@@ -111,6 +111,12 @@ def describe_exit(code: int | None, number: int | None) -> tuple[str, str, str]:
     return "process_exited", _CODES.get(code, f"exit code {code}"), "The last lines of its log may say why."
 
 
+NO_SPEC = Verdict(
+    "spec_unreadable",
+    "its spec.json cannot be read: it is watched, and cannot be started again",
+    "Stop it, and launch its recipe again.",
+    retry=False,
+)
 HOST_REBOOTED = Verdict("host_rebooted", "the host was restarted", "Launch it again, or use `restore` at boot.")
 KEEPER_LOST = Verdict(
     "keeper_lost",

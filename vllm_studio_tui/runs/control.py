@@ -24,7 +24,7 @@ from vllm_studio_tui.keeper.tree import VARIABLE
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places, locked, private_dir, write_atomic
 from vllm_studio_tui.kit.ports import hold
-from vllm_studio_tui.runs.ending import StopCall
+from vllm_studio_tui.runs.ending import StopCall, end_elsewhere, left_elsewhere
 from vllm_studio_tui.runs.port_choice import choose_port
 from vllm_studio_tui.runs.read import DISMISSED, RunView, all_runs, live_runs, view
 
@@ -241,6 +241,8 @@ def stop(run: RunView, *, force: bool = False, timeout: float | None = None) -> 
     without grace.
     """
     now = view(run.folder)
+    if now.status.final and not now.keeper_alive and left_elsewhere(now):
+        return end_elsewhere(now, force=force)
     call = StopCall(now, force=force)
     deadline = time.monotonic() + (call.patience if timeout is None else timeout)
     while True:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.spec import Stop
+from vllm_studio_tui.followers.report import read_report
 from vllm_studio_tui.keeper import engine as engines
 from vllm_studio_tui.keeper.stopping import KILL_GRACE, Stopping
 from vllm_studio_tui.keeper.tree import Tree, left_of
@@ -19,6 +21,8 @@ from vllm_studio_tui.runs.read import RunView, full_disk, view
 KEEPER = "vllm_studio_tui.keeper"
 #: Seconds beyond its policy after which a keeper that was asked to stop counts as stuck.
 SLACK = 20.0
+#: Seconds that the program has which ends what a run left elsewhere; it gives up before.
+ELSEWHERE = 90.0
 #: New keepers that are given to a run, one after the other, to write down its end.
 ADOPTERS = 2
 
@@ -33,6 +37,31 @@ def find_keeper(folder: Path) -> tuple[int, int] | None:
             if KEEPER.encode() in argv and str(folder).encode() in argv:
                 return one.pid, one.start
     return None
+
+
+def left_elsewhere(run: RunView) -> bool:
+    """Return whether something of a run that has ended here may go on elsewhere."""
+    if run.spec is None or not run.spec.follow:
+        return False
+    report = read_report(run.folder)
+    return report is not None and report.going_on
+
+
+def end_elsewhere(run: RunView, *, force: bool) -> RunView:
+    """End what a run that has ended here left elsewhere; the title of the run that is returned says how that went."""
+    assert run.spec is not None
+    handle = run.status.handle or "its job"
+    argv = [*run.spec.stop_argv, *(["--force"] if force else [])]
+    try:
+        done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=ELSEWHERE, check=False)
+        words = done.stdout.decode("utf-8", "replace").strip().removeprefix("[vllm-studio] ").splitlines()
+        gone, why = done.returncode == 0, words[-1] if words else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        gone, why = False, str(error)
+    if gone:
+        return replace(run, status=replace(run.status, title=f"stopped; {handle} has ended", advice=None))
+    title = f"{handle} may go on: {why or 'it could not be ended'}"
+    return replace(run, status=replace(run.status, title=title))
 
 
 class StopCall:

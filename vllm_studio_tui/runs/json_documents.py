@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: What the answer to a launch has of the whole document.
 _OF_A_LAUNCH = (
     "run_id", "state", "stage", "pid", "port", "base_url", "log", "reason", "advice", "title", "evidence",
-    "heard", "stranger", "waiting_for",
+    "heard", "stranger", "waiting_for", "handle", "job_state", "trouble", "parts",
 )  # fmt: skip
 
 
@@ -61,6 +61,10 @@ def run_document(run: RunView, time_left: float | None = None) -> dict[str, Any]
         "log_silent": None if silence is None else round(silence, 1),
         "stranger": now.stranger or None,
         "waiting_for": waiting_for(run) or None,
+        "handle": now.handle,
+        "job_state": now.job_state,
+        "trouble": now.trouble,
+        "parts": now.parts,
         "gpus": list(run.spec.gpus) if run.spec else [],
         "adopted": now.adopted,
         "faults": now.faults,

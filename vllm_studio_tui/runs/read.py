@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vllm_studio_tui.domain.job import REPORT
 from vllm_studio_tui.domain.run import ANSWERING, RunState, State
 from vllm_studio_tui.keeper.files import (
     COPIED,
@@ -163,7 +164,7 @@ def view(folder: Path, *, whole: bool = True) -> RunView:
             state = _without_engine(folder, state)
             alive = state.pid is not None
         else:
-            state = _left_alone(state, readable=bool(spec or heading), known=known)
+            state = _left_alone(folder, state, readable=bool(spec or heading), known=known)
             alive = state.pid is not None
     log_at: float | None = None
     if not state.final:
@@ -225,10 +226,18 @@ def full_disk(folder: Path) -> Path | None:
     return folder if disk.f_bavail * disk.f_frsize < 64 * 1024 or (disk.f_files and not disk.f_favail) else None
 
 
-def _left_alone(state: RunState, *, readable: bool, known: bool) -> RunState:
+def _left_alone(folder: Path, state: RunState, *, readable: bool, known: bool) -> RunState:
     """Return the state of a run without keeper and engine; left-over processes are looked for."""
     here = not state.boot_id or state.boot_id == boot_id()
     left = left_of(state) if here else []
+    job = _job_left(folder) if not left else None
+    if job is not None and state.state is not State.STOPPING:
+        title = f"its keeper is gone; {job} may go on"
+        advice = f"Follow it again: vllm-studio wait-ready {state.run_id}"
+        before = State.STARTING if state.state is State.STARTING else State.UNHEALTHY
+        return replace(
+            state, state=before, reason="keeper_lost", title=title, advice=advice, pid=None, pid_start=None, stage=None
+        )
     if not left:
         return _lost(state, readable=readable, same_boot=here, known=known)
     if not known:
@@ -249,6 +258,16 @@ def _left_alone(state: RunState, *, readable: bool, known: bool) -> RunState:
         stage=None,
         progress=None,
     )
+
+
+def _job_left(folder: Path) -> str | None:
+    """Return what the system calls it that runs this run elsewhere; None where nothing of it can go on there."""
+    if not (folder / REPORT).exists():
+        return None
+    from vllm_studio_tui.followers.report import read_report  # deferred: few runs have one
+
+    report = read_report(folder)
+    return (report.handle or "its job") if report is not None and report.going_on else None
 
 
 def _lost(state: RunState, *, readable: bool, same_boot: bool, known: bool) -> RunState:

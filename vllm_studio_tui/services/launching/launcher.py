@@ -23,7 +23,9 @@ from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
+from vllm_studio_tui.services.launching.elsewhere import follow_spec
 from vllm_studio_tui.services.launching.gpu_claims import by_index, claim_problems, claimed_gpus, refuse_missing_gpus
+from vllm_studio_tui.services.launching.gpu_room import gpu_pids, memory_back
 from vllm_studio_tui.services.launching.port_claims import port_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse, within
 from vllm_studio_tui.services.launching.preview import Preview, preview
@@ -34,8 +36,6 @@ if TYPE_CHECKING:  # a launch needs none of these: where they are needed they ar
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.services.launching.upkeep import Upkeep
 
-#: Seconds that the memory of a stopped run's GPUs is waited for before the next launch.
-MEMORY_WAIT = 30.0
 #: Seconds that a launch waits for a switch that is under way.
 SWITCH_WAIT = 60.0
 
@@ -151,7 +151,7 @@ class Launcher(Targets):
         backend = self._launchable(recipe)
         usable = self._ready_to_use(recipe)
         self.refuse_hopeless(usable)
-        if usable.gpus != ("auto",):  # which those are is only known once there is room
+        if usable.gpus != ("auto",) and not usable.elsewhere:  # which those are is only known once there is room
             context = self._context(usable, usable.port or self._settings.inference_port)
             run_id = control.new_run_id(usable.id)
             spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
@@ -227,7 +227,13 @@ class Launcher(Targets):
 
         def build(chosen: int) -> RunSpec:
             context = self._context(recipe, chosen)
-            spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
+            if usable.elsewhere:
+                spec = follow_spec(
+                    recipe, usable, backend, context, self._places.runs / run_id, self._settings, self._places,
+                    self._revision_number, chosen_port=wanted is not None,
+                )  # fmt: skip
+            else:
+                spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))
             return replace(spec, gpus=by_index(spec.gpus), revision_number=number, started_by=started_by)
 
         if not unchecked:
@@ -237,7 +243,7 @@ class Launcher(Targets):
                 error.certain = not self._makes_command(usable)
                 raise
         # What cannot make a command is refused before anything is stopped or created.
-        planned = build(expected) if usable.gpus != ("auto",) else None
+        planned = build(expected) if usable.gpus != ("auto",) or usable.elsewhere else None
         if planned is not None and not unchecked:
             refuse_missing_gpus(usable, planned.gpus)
         if force:
@@ -251,7 +257,7 @@ class Launcher(Targets):
             self._places,
             lambda _, chosen: spec if chosen == spec.port else build(chosen),
             recipe.id,
-            host=recipe.host,
+            host=spec.host,
             port=wanted,
             first_port=self._settings.inference_port,
             gpus=spec.gpus,
@@ -312,25 +318,16 @@ class Launcher(Targets):
         Processes and port are its keeper's business. Here its GPUs are looked at too: what of its memory does not come
         back is named in the title of the run that is returned.
         """
-        pids = self._gpu_pids([run]) if run.live else set()
+        pids = gpu_pids([run]) if run.live else set()
         ended = control.stop(run, force=force)
         control.dismiss(ended)
-        held = self._memory_back(pids)
+        held = memory_back(pids)
         self._keep_up()
         if not held:
             return ended
         words = ", ".join(str(pid) for pid in sorted(held))
         title = f"{ended.status.title or ended.state}, but process {words} still holds memory of its GPUs"
         return replace(ended, status=replace(ended.status, title=title))
-
-    def _memory_back(self, pids: set[int]) -> set[int]:
-        """Wait until none of these processes holds GPU memory; those that still do after a while."""
-        deadline = time.monotonic() + MEMORY_WAIT
-        while pids and time.monotonic() < deadline:
-            pids &= self._gpu_pids_now()
-            if pids:
-                time.sleep(0.2)
-        return pids
 
     def _make_room(self, recipe_id: str, port: int | None, gpus: Sequence[str], runs: Iterable[read.RunView]) -> None:
         """Stop the runs of this recipe, and those that hold the port or one of the GPUs."""
@@ -341,10 +338,10 @@ class Launcher(Targets):
             or (port is not None and one.port == port)
             or (one.spec is not None and set(gpus) & set(one.spec.gpus))
         ]
-        pids = self._gpu_pids(holders)
+        pids = gpu_pids(holders)
         for one in holders:
             control.stop(one)
-        self._memory_back(pids)
+        memory_back(pids)
 
     def _with_free_gpus(self, recipe: Recipe, runs: Iterable[read.RunView]) -> Recipe:
         from vllm_studio_tui.probes.gpu.provider import read_once
@@ -352,20 +349,6 @@ class Launcher(Targets):
 
         chosen = free_gpus(read_once(), runs, recipe.gpu_count)
         return recipe.model_copy(update={"gpus": chosen})
-
-    def _gpu_pids(self, runs: Iterable[read.RunView]) -> set[int]:
-        ids = {one.run_id for one in runs if one.spec and one.spec.gpus}
-        if not ids:
-            return set()
-        from vllm_studio_tui.probes.gpu.provider import read_once
-
-        report = read_once()
-        return {process.pid for gpu in report.gpus for process in gpu.processes if process.run_id in ids}
-
-    def _gpu_pids_now(self) -> set[int]:
-        from vllm_studio_tui.probes.gpu.provider import read_once
-
-        return {process.pid for gpu in read_once().gpus for process in gpu.processes}
 
     def _spawned(self, run: read.RunView) -> read.RunView:
         """Wait for the moment in which the engine exists, so that a missing program is said at once."""

@@ -1,0 +1,1 @@
+"""Handing a recipe over: to other hosts over ssh, or to a system that places and runs it."""
