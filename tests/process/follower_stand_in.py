@@ -32,16 +32,26 @@ class Cluster(System):
         self._ask()
         if (self.place / "refuses").exists():
             raise SystemTrouble(Cause("refused", "no such partition", "Name another.", retry=False))
-        (self.place / f"{self.job.run_id}.order").touch()
+        # As with every scheduler: each job has a number of its own, and its name is that of the run.
+        jobs = self._jobs() or [f"{self.job.run_id}.{len([*self.place.glob(f'{self.job.run_id}.*.status')])}"]
+        (self.place / f"{jobs[0]}.order").touch()
         if (self.place / "dies").exists():  # after it was submitted, before that is written down
             (self.place / "dies").unlink()
             raise SystemExit(1)
-        return f"cluster:{self.job.run_id}"
+        return f"cluster:{jobs[0]}"
+
+    def _jobs(self) -> list[str]:
+        """Return the jobs of this run that have not ended."""
+        return [order.stem for order in self.place.glob(f"{self.job.run_id}.*.order")]
+
+    @property
+    def _name(self) -> str:
+        return self.job.handle.removeprefix("cluster:")
 
     def look(self) -> Look:
         self._ask()
         try:
-            told = json.loads((self.place / f"{self.job.run_id}.status").read_text())
+            told = json.loads((self.place / f"{self._name}.status").read_text())
         except OSError:
             return Look(Phase.WAITING, "PENDING", "waiting in the cluster: Resources")
         address = told.get("address")
@@ -58,18 +68,13 @@ class Cluster(System):
 
     def stop(self, *, force: bool) -> bool:
         self._ask()
-        if not (self.place / f"{self.job.run_id}.order").exists():
-            return True
-        (self.place / f"{self.job.run_id}.{'kill' if force else 'stop'}").touch()
-        try:
-            told = json.loads((self.place / f"{self.job.run_id}.status").read_text())
-        except OSError:
-            return False
-        return bool(told["phase"] == "ended")
+        for job in (jobs := self._jobs()):
+            (self.place / f"{job}.{'kill' if force else 'stop'}").touch()
+        return not jobs
 
     def log(self) -> bytes:
         try:
-            with (self.place / f"{self.job.run_id}.log").open("rb") as stream:
+            with (self.place / f"{self._name}.log").open("rb") as stream:
                 stream.seek(self._read)
                 piece = stream.read(256 * 1024)
         except OSError:
