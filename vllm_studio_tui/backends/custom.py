@@ -16,16 +16,23 @@ from vllm_studio_tui.backends.base import Backend, Command, LaunchContext, Probl
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, nearest, not_found
 from vllm_studio_tui.backends.common.flags import is_remark
 from vllm_studio_tui.backends.common.pasted import Pasted, runs_module, runs_program
+from vllm_studio_tui.backends.common.ranks import network_variables, numbered, refused
 from vllm_studio_tui.backends.common.stages import DOWNLOADING, SHARDS
 from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.ranks import MEET
 from vllm_studio_tui.domain.spec import CounterNames, ReadyProbe, Stage
 from vllm_studio_tui.kit.file_access import expanded
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.memory_report import MemoryLine
+    from vllm_studio_tui.domain.ranks import RankPart
     from vllm_studio_tui.domain.recipe import Recipe
 
-PLACEHOLDERS = ("model", "host", "port", "name", "python")
+PLACEHOLDERS = ("model", "host", "port", "name", "python", "rank", "nodes", "head", "address", "master_port")
+#: By these the commands of several machines differ, or find each other.
+_OF_RANKS = ("{rank}", "{head}", "{address}")
+#: Where ranks of a command that runs alone would meet.
+_ALONE_PORT = 29501
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 STAGES = (
@@ -76,12 +83,15 @@ class Custom(Backend):
             "port": str(context.port),
             "name": self.model_name(recipe),
             "python": recipe.python_path or context.python,
+            **_place(context),
         }
         argv = [fill(part, values) for part in split(recipe.command)]
         if any("\0" in part for part in argv):
             raise _invalid("an argument has a NUL character")
         argv[0] = self._program(argv[0], recipe, context)
         env, refs = environment(recipe)
+        if context.rank is not None:
+            env |= network_variables(recipe, context.rank)
         wrapped = self._wrapped(recipe)
         variable = wrapped.key_variable if wrapped is not None else None
         if recipe.api_key and variable:
@@ -90,6 +100,16 @@ class Custom(Backend):
         if recipe.api_key and not variable:
             notes.append("The command must take its key from env_vars; requests send the one of api_key.")
         return Command(tuple(argv), env, refs, tuple(notes))
+
+    def ranks(self, recipe: Recipe) -> tuple[RankPart, ...]:
+        nodes = recipe.node_count
+        if nodes > 1 and recipe.strategy == "pd":
+            words = "pd has a router and engines of two kinds, and a custom command is one"
+            raise refused(self.title, [("strategy", words)], "Use vllm or sglang, or strategy tp.")
+        if nodes > 1 and not any(one in (recipe.command or "") for one in _OF_RANKS):
+            words = f"would be the same on all {nodes} machines: it names none of {', '.join(_OF_RANKS)}"
+            raise refused(self.title, [("command", words)], "Say in the command which rank it is, and where they meet.")
+        return numbered(nodes)
 
     def _program(self, name: str, recipe: Recipe, context: LaunchContext) -> str:
         if "/" in name and not name.startswith(("/", "~")):
@@ -133,6 +153,19 @@ class Custom(Backend):
         found = runs_program(words, "mlx_lm.server") or runs_program(words, "mlx_lm", "server")
         found = found or runs_module(words, "mlx_lm.server") or runs_module(words, "mlx_lm", "server")
         return None if found is None else Pasted(found.arguments, {**found.fields, "backend": "mlx"})
+
+
+def _place(context: LaunchContext) -> dict[str, str]:
+    """Return what the command is told of its place among ranks; one that runs alone is rank 0 of 1."""
+    place = context.rank
+    if place is None:
+        return {
+            "rank": "0", "nodes": "1", "head": context.host, "address": context.host, "master_port": str(_ALONE_PORT),
+        }  # fmt: skip
+    return {
+        "rank": place.word, "nodes": str(place.nodes), "head": place.head, "address": place.address,
+        "master_port": str(place.port(MEET)),
+    }  # fmt: skip
 
 
 def split(template: str | None) -> list[str]:

@@ -9,11 +9,20 @@ only and every view of ours masks known secrets.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import ENGINE_FIELDS, Backend, Command, EngineSettings, ForeignEngine, LaunchContext
-from vllm_studio_tui.backends.common import cmdline, config_files, doctor, metric_tables, parameters, token_calls
+from vllm_studio_tui.backends.common import (
+    cmdline,
+    config_files,
+    doctor,
+    metric_tables,
+    parameters,
+    ranks_sglang,
+    token_calls,
+)
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -25,11 +34,13 @@ from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.backends.common.versions import installed_version
 from vllm_studio_tui.domain.check import Check, ok, warn
 from vllm_studio_tui.domain.errors import InvalidRecipe
+from vllm_studio_tui.domain.ranks import DECODE, HTTP, PREFILL, ROUTER
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vllm_studio_tui.domain.ranks import RankPart
     from vllm_studio_tui.domain.recipe import Recipe
 
 MODULE = "sglang.launch_server"
@@ -184,9 +195,19 @@ class SGLang(Backend):
     def model_name(self, recipe: Recipe) -> str:
         return recipe.served_model_name or model_argument(recipe)
 
+    def ranks(self, recipe: Recipe) -> tuple[RankPart, ...]:
+        return ranks_sglang.parts(recipe, STYLE)
+
     def command(self, recipe: Recipe, context: LaunchContext) -> Command:
+        place = context.rank
+        if place is not None and place.role == ROUTER:
+            return ranks_sglang.router(place, context, self._python(recipe, context), environment(recipe)[0])
+        if place is not None and place.role in (PREFILL, DECODE):
+            context = dataclasses.replace(context, host=place.address, port=place.port(HTTP))
         start = ["-c", WITH_KEY] if recipe.api_key else ["-m", MODULE]
-        arguments = list(self._arguments(recipe, context))
+        arguments = list(self._arguments(ranks_sglang.spread(recipe) if place else recipe, context))
+        if place is not None:
+            arguments += ranks_sglang.arguments(recipe, place, STYLE)
         arguments += extra_arguments(recipe.extra_args, arguments, STYLE)
         env, refs = environment(
             recipe,
@@ -204,6 +225,8 @@ class SGLang(Backend):
                 )
             refs[KEY_VARIABLE] = recipe.api_key
             notes = ("SGLang prints its key at the head of its log; the log is readable by you alone.",)
+        if place is not None:
+            env |= ranks_sglang.variables(recipe, place)
         return Command((self._python(recipe, context), *start, *arguments), env, refs, notes)
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:

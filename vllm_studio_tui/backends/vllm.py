@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends.base import Backend, Command, EngineSettings, ForeignEngine, LaunchContext, Problem
-from vllm_studio_tui.backends.common import cmdline, config_files, metric_tables, parameters, token_calls
+from vllm_studio_tui.backends.common import cmdline, config_files, metric_tables, parameters, ranks_vllm, token_calls
 from vllm_studio_tui.backends.common.commands import environment, find_program, model_argument, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json, extra_arguments
 from vllm_studio_tui.backends.common.known_names import Known, known
@@ -20,11 +21,13 @@ from vllm_studio_tui.backends.common.thinking import thinking_kwargs
 from vllm_studio_tui.backends.common.versions import numbers
 from vllm_studio_tui.domain.check import Check, warn
 from vllm_studio_tui.domain.errors import StudioError
+from vllm_studio_tui.domain.ranks import DECODE, HTTP, PREFILL, ROUTER
 from vllm_studio_tui.domain.spec import CounterNames, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vllm_studio_tui.domain.ranks import RankPart
     from vllm_studio_tui.domain.recipe import Recipe
 
 STYLE = FlagStyle(
@@ -166,8 +169,19 @@ class Vllm(Backend):
             return str(more[0])
         return more if isinstance(more, str) and more else model_argument(recipe)
 
+    def ranks(self, recipe: Recipe) -> tuple[RankPart, ...]:
+        return ranks_vllm.parts(recipe, STYLE)
+
     def command(self, recipe: Recipe, context: LaunchContext) -> Command:
-        argv = [*self._program(recipe, context), *self._arguments(recipe, context)]
+        place = context.rank
+        program = self._program(recipe, context)
+        if place is not None and place.role == ROUTER:
+            return ranks_vllm.router(place, context, program[0], environment(recipe)[0])
+        if place is not None and place.role in (PREFILL, DECODE):
+            context = dataclasses.replace(context, host=place.address, port=place.port(HTTP))
+        argv = [*program, *self._arguments(recipe, context)]
+        if place is not None:
+            argv += ranks_vllm.arguments(recipe, place, STYLE)
         argv += extra_arguments(recipe.extra_args, argv, STYLE)
         env, refs = environment(
             recipe,
@@ -177,7 +191,9 @@ class Vllm(Backend):
         )
         if recipe.api_key:
             refs["VLLM_API_KEY"] = recipe.api_key
-        return Command(tuple(argv), env, refs)
+        if place is not None:
+            env |= ranks_vllm.variables(recipe, place)
+        return Command(tuple(argv), env, refs, ranks_vllm.notes(recipe, STYLE))
 
     def help_command(self, recipe: Recipe, context: LaunchContext) -> tuple[str, ...]:
         return (*self._program(recipe, context), "--help=all")

@@ -132,7 +132,9 @@ class Recipe(BaseModel):
     executable: str | None = Field(None, description="The engine's program; otherwise looked for.")
     python_path: str | None = Field(None, description="The engine's own interpreter.")
     command: str | None = Field(
-        None, description="Custom engines: {model} {host} {port} {name} {python} are filled in."
+        None,
+        description="Custom engines: {model} {host} {port} {name} {python} are filled in; on several machines also "
+        "{rank} {nodes} {head} {address} {master_port}.",
     )
     cwd: str | None = Field(None, description="The directory in which the engine is started.")
     env_vars: dict[str, str] = Field(default_factory=dict, description="Values, or env:NAME, file:PATH for secrets.")
