@@ -37,6 +37,14 @@ async def main():
         await server.serve_forever()
 asyncio.run(main())
 """
+#: The port of a run that runs elsewhere, as its follower leads it.
+RELAY = """
+import signal, sys
+from vllm_studio_tui.followers.relay import Relay
+relay = Relay("127.0.0.1", int(sys.argv[1]))
+relay.lead_to(("127.0.0.1", int(sys.argv[2])))
+signal.pause()
+"""
 #: The floor: bytes from one socket to the other, nothing read or known of them.
 PUMP = """
 import asyncio, sys

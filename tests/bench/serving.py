@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.figure import Figure
-from tests.bench.serve_programs import BARE, ENGINE, PUMP
+from tests.bench.serve_programs import BARE, ENGINE, PUMP, RELAY
 from tests.ports import free_port
 from tests.process.house import House
 
@@ -54,7 +54,7 @@ def serving(home: House, quick: bool = False) -> list[Figure]:
     """What a request and a chunk cost, how 500 streams at once fare, and whether memory grows."""
     with servers(home) as (engine, passing):
         costs, direct = measure(engine, passing, quick)
-        serve, pump, bare = costs["serve"], costs["pump"], costs["bare"]
+        serve, pump, bare, relay = (costs[name] for name in ("serve", "pump", "bare", "relay"))
         served, pid = passing["serve"].where, passing["serve"].pid
         many = 500
         begin = time.perf_counter()
@@ -73,6 +73,8 @@ def serving(home: House, quick: bool = False) -> list[Figure]:
             Figure("serve: CPU of a request, beside bare aiohttp", serve.request, "ms", bare.request, 2.5),
             Figure("serve: CPU of a chunk, beside bare aiohttp", serve.chunk, "ms", bare.chunk, 2.5),
             Figure("serve: CPU of a chunk, beside a byte pump", serve.chunk, "ms", pump.chunk, 3),
+            Figure("follower: added to a request at p50", (relay.p50 - direct.p50) * 1000, "ms", None, 0.6),
+            Figure("follower: CPU of a chunk, beside a byte pump", relay.chunk, "ms", pump.chunk, 1.5),
             Figure(f"serve: {many} streams at once, broken", many - ended, "", None, 0),
             Figure(f"serve: {many} streams of 5 s, wall", took, "s", 5.0, 1.5),
             Figure("serve: RSS with that behind it", before_rss, "MB", None, 120),
@@ -116,7 +118,7 @@ def measure(engine: str, passing: dict[str, Passing], quick: bool) -> tuple[dict
 @contextlib.contextmanager
 def servers(home: House) -> Iterator[tuple[str, dict[str, Passing]]]:
     """Start the engine and all that pass on to it, and yield where they are."""
-    ports = [free_port() for _ in range(4)]
+    ports = [free_port() for _ in range(5)]
     recipe = home.root / "bench.yaml"
     home.root.mkdir(exist_ok=True)
     recipe.write_text(
@@ -128,14 +130,14 @@ def servers(home: House) -> Iterator[tuple[str, dict[str, Passing]]]:
     started = [subprocess.Popen([sys.executable, "-c", ENGINE, str(ports[0])])]
     started += [
         subprocess.Popen([sys.executable, "-c", program, str(port), str(ports[0])])
-        for program, port in zip((PUMP, BARE), ports[1:], strict=False)
+        for program, port in zip((PUMP, BARE, RELAY), ports[1:], strict=False)
     ]
-    started.append(start_serve(home, ports[3]))
+    started.append(start_serve(home, ports[4]))
     try:
         for port, one in zip(ports, started, strict=True):
             wait_for(port, one)
         where = [f"127.0.0.1:{port}" for port in ports]
-        names = ("pump", "bare", "serve")
+        names = ("pump", "bare", "relay", "serve")
         passing = {name: Passing(where[number], started[number].pid) for number, name in enumerate(names, 1)}
         yield where[0], passing
     finally:
