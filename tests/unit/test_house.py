@@ -112,6 +112,7 @@ NAMED: Mapping[str, str] = {
     f"{PACKAGE}.domain.recipe_engines": "what runs recipes for engines of the original product that are none here",
     f"{PACKAGE}.domain.recipe": "the kind of engine of a recipe that does not say",
     f"{PACKAGE}.domain.recipe_reading": "what a recipe of the original product meant by transformers",
+    f"{PACKAGE}.services.render.production_stack": "the one engine that its chart runs",
 }
 
 

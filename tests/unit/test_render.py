@@ -85,10 +85,12 @@ def compose(*recipes: Recipe) -> Any:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_file_says_what_it_was_made_from_and_holds_no_secret(kind: str) -> None:
+    far = {"lws": {"to": "kubernetes", "nodes": 2}, "skypilot": {"to": "skypilot", "accelerator": "H100"}}
     holder = recipe(
         id="holder", model_path="org/m", description=f"key {SECRET}", api_key="env:HOLDER",
         env_vars={"MY_TOKEN": SECRET}, extra_args={"other-api-key": SECRET, "config-json": {"password": SECRET}},
-        docker={"args": ["--env", f"TOKEN={SECRET}"]},
+        docker={"args": ["--env", f"TOKEN={SECRET}"]}, handover=far.get(kind, {}), tensor_parallel_size=2,
+        strategy="tp" if kind == "lws" else "single",
     )  # fmt: skip
     made = source(holder, *ALL, HOLDER=SECRET, CODER_KEY=SECRET, MY_TOKEN=SECRET, OTHERS_KEY=SECRET)
     assert SECRET not in repr(made)

@@ -123,6 +123,7 @@ def _gathered(
             contained=contained,
             volumes=_volumes(usable, backend, contained),
             local_model=is_local(usable.model_path),
+            contained_rank=lambda place: _contained(usable, backend, replace(context, rank=place)),
         )
     except StudioError as error:
         return replace(bare, problem=f"{error.title}: {' '.join(error.cause.split())}".rstrip(": "))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vllm_studio_tui.config.settings import Settings
+from vllm_studio_tui.domain.ranks import RankPlace
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.kit.masking import MASK
 
@@ -49,6 +50,7 @@ class RenderedRecipe:
             recipe the other files that its command reads. Without those of the recipe's own `docker.volumes`.
         local_model: The model is a path of this machine, named or stood for (`demo:..`).
         problem: Why it makes no command; empty where it makes one.
+        contained_rank: Returns what `contained` is for one part of an engine that runs on several machines.
     """
 
     recipe: Recipe
@@ -63,6 +65,7 @@ class RenderedRecipe:
     volumes: tuple[str, ...] = ()
     local_model: bool = False
     problem: str = ""
+    contained_rank: Callable[[RankPlace], RenderedCommand] | None = field(default=None, compare=False, repr=False)
 
     @property
     def masked(self) -> bool:
