@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import urllib.error
@@ -63,6 +64,25 @@ def test_a_job_waits_gets_ready_answers_through_its_port_here_and_is_counted(hou
     log = run.log.read_text()
     assert f"[vllm-studio] submitted as cluster:{run.run_id}.0" in log
     assert "Application startup complete" in log
+    house.check_nothing_is_left()
+
+
+def test_a_port_that_somebody_took_meanwhile_is_said_and_the_job_goes_on(house: House, cluster: Cluster) -> None:
+    cluster.full = True
+    run = launch(house, cluster)
+    until(lambda: house.now(run).status.handle is not None, "it was submitted")
+    thief = socket.socket()  # the port is bound and not listened on yet: a program that insists can have it
+    thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    thief.bind(("127.0.0.1", run.spec.port if run.spec else 0))
+    thief.listen()
+    cluster.full = False
+    words = f"port {run.spec.port if run.spec else 0} of this machine cannot be led to it"
+    until(lambda: (house.now(run).status.trouble or "").startswith(words), "what is wrong is said")
+    thief.close()
+    run = house.ready(run)
+    assert run.status.trouble is None
+    control.stop(run)
+    assert not cluster.engines
     house.check_nothing_is_left()
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -95,9 +96,7 @@ class Follower:
                 return self._stop(system)
             seen = self._look(system)
             if seen is not None:
-                self._take(seen)
-                if relay is not None:
-                    relay.lead_to(seen.address)
+                self._take(self._led(relay, seen) if relay is not None else seen)
                 if seen.phase is Phase.ENDED:
                     self._pass_on(system, LAST_READS)
                     if relay is not None:
@@ -148,6 +147,15 @@ class Follower:
             traceback.print_exc(limit=-4)
             self._trouble(f"its answer could not be read: {type(error).__name__}: {error}")
         return None
+
+    def _led(self, relay: Relay, seen: Look) -> Look:
+        """Lead the run's port to the job. Where somebody took the port meanwhile the job goes on all the same."""
+        try:
+            relay.lead_to(seen.address)
+        except OSError as error:
+            words = f"port {self._spec.port} of this machine cannot be led to it: {error.strerror or error}"
+            return replace(seen, trouble=words)
+        return seen
 
     def _take(self, seen: Look) -> None:
         report = self.report

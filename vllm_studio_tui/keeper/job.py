@@ -32,6 +32,7 @@ class JobWatch:
         self._seen: tuple[int, int] | None = None
         self.report: Report | None = None
         self._lost = 0
+        self._staged = ""
 
     def read(self) -> bool:
         """Read the report; True where it is another than before."""
@@ -60,6 +61,9 @@ class JobWatch:
         state.parts = [asdict(one) for one in report.parts]
         if not ready and report.stage:
             state.stage, state.progress = report.stage, None
+            self._staged = report.stage
+        elif self._staged and state.stage == self._staged:  # it waits no more; what its log tells has not come yet
+            state.stage, self._staged = None, ""
 
     def advance(self, record: Record, due: Timetable, now: float, deadline: float | None) -> None:
         """Take what the follower knows; a job that waits for its turn has all the time of the world to get ready."""
