@@ -42,6 +42,7 @@ KINDS = {
     "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts", of_recipes=False),
     "shell": Kind("shell", "scripts that start the engines without the studio"),
     "skypilot": Kind("skypilot", "SkyPilot tasks, served where they have copies"),
+    "slurm": Kind("slurm", "scripts for SLURM's sbatch"),
     "systemd": Kind("systemd", "user units for `serve` and `restore`", of_recipes=False),
     "systemd-unit": Kind("engine_unit", "user units for the engines themselves"),
 }
