@@ -93,6 +93,9 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.importing": ({"services.original"}, "reads the databases that a person names, where the person is"),
     "cli.metrics": ({"runs.foreign"}, "tells an engine of somebody else from a run"),
     "cli.opening": ({"studio"}, "the one place that chooses the studio"),
+    "cli.rank": (
+        {"runs", "runs.attend", "services.handover.rank_start"}, "is a part of a model of several hosts, on its host"
+    ),
     "cli.recipes": ({"services.serving.served_names"}, "compares recipes, whichever studio they are of"),
     "cli.render": ({"services.render.writing"}, "writes the files where the person is"),
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),

@@ -36,6 +36,8 @@ def check(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Prob
     if not backend.needs_launch:
         own = list(backend.problems(recipe, context))
         return own if any(one.severity == "error" for one in own) else [*unused(backend, recipe), *own]
+    if recipe.elsewhere:
+        return _elsewhere(backend, recipe, context)
     flags = _flags_of(backend, recipe, context)
     problems = [
         *_command(backend, recipe, context),
@@ -50,6 +52,24 @@ def check(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Prob
     ]
     named = {one.field for one in problems}
     problems += [one for one in without_effect(backend, recipe, context) if one.field not in named - {"extra_args"}]
+    return sorted(problems, key=lambda one: one.severity != "error")
+
+
+def _elsewhere(backend: Backend, recipe: Recipe, context: LaunchContext) -> list[Problem]:
+    """Return the problems of a recipe that runs on other machines: programs, files and GPUs are theirs."""
+    there = dataclasses.replace(context, settings=ImageSettings(), container=True, installed=None)
+    problems = [
+        *_command(backend, recipe.model_copy(update={"cwd": None, "runtime": "native"}), there),
+        *unused(backend, recipe),
+        *_gpus(recipe),
+        *_security(recipe, context),
+        *_names(backend, recipe, there),
+    ]
+    if not any(one.severity == "error" for one in problems):
+        try:
+            backend.ranks(recipe)
+        except InvalidRecipe as error:
+            problems += [Problem(name, "error", message, error.advice) for name, message in error.problems]
     return sorted(problems, key=lambda one: one.severity != "error")
 
 
@@ -122,7 +142,7 @@ def unused(backend: Backend, recipe: Recipe) -> Iterator[Problem]:
 
 
 def _gpus(recipe: Recipe) -> Iterator[Problem]:
-    wanted = recipe.gpu_count
+    wanted = -(-recipe.gpu_count // recipe.node_count)
     if recipe.gpus and recipe.gpus != ("auto",) and len(recipe.gpus) < wanted:
         message = f"names {len(recipe.gpus)}, and {wanted} are needed (tensor times pipeline times data parallel size)"
         yield Problem("gpus", "error", message, "Name more GPUs or lower tensor_parallel_size.")

@@ -53,6 +53,7 @@ NOUNS = (
     "exporter",
     "serve",
     "render",
+    "rank",
     "gateway",
     "mcp",
     "importing",

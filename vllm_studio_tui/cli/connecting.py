@@ -18,6 +18,7 @@ LOCAL: Mapping[str, str] = {
     "doctor": "it checks this machine, and the terminal in front of it",
     "exporter": "it measures this machine",
     "hosts": "it asks the hosts of the settings here, each by itself",
+    "rank": "it is a part of a model of several hosts, on the machine that it runs on",
     "serve": "it serves the studio of this machine",
 }
 

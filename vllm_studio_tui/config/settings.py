@@ -128,6 +128,8 @@ class Settings(BaseModel):
         tabby_dir: The folder of a checkout of TabbyAPI.
         embedded_threads: Threads of the embedded engine; none: the physical cores that are free.
         systemd_scope: Put each run into a scope of the user's systemd, which outlives a logout.
+        nodes_lost_after: Seconds without a word between this machine and a host of a model on several hosts (`nodes`),
+            after which that host is lost here, and its part ends there.
         alerts: Alerts by name, `{NAME: {what: kv_cache, above: 95%, for: 60, clear: 90%, only: qwen*}}`, which are
             added to those that are built in, or change them; see the guide on alerts.
         alert_quiet: Hours in which nobody is told of alerts, `22:00-07:00` in local time; the screens show them.
@@ -205,6 +207,7 @@ class Settings(BaseModel):
     tabby_dir: AnyPath | None = None
     embedded_threads: int | None = Field(None, ge=1, le=1024)
     systemd_scope: bool = False
+    nodes_lost_after: float = Field(120.0, ge=2, le=86400, allow_inf_nan=False)
     alerts: dict[Name, AlertSetting] = {}
     alert_quiet: QuietHours | None = None
     alert_command: tuple[str, ...] = ()

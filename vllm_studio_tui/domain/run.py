@@ -58,6 +58,7 @@ class RunState:
     `marks` are the seconds after `started_at` at which this attempt first reached each stage.
     `groups` are what the groups of the pattern matched by which its log told why it ended, and `fixes` what answers
     that, with these filled in; None: written by an earlier version, which knew only the first, `fix`.
+    `retry` is whether another try could have helped, None where that was not asked.
     `heard` is why the engine does not count as ready, as its prober heard it last, and `heard_at` since when it is the
     same; `server_pid` is the process of the run that listens, with its start; `stranger` is somebody else's server
     that has its port: pid, name, user and model, None where not known. `members` are the processes of the run when
@@ -94,6 +95,7 @@ class RunState:
     fix: dict[str, Any] = field(default_factory=dict)
     fixes: list[Fix] | None = None
     groups: list[str] = field(default_factory=list)
+    retry: bool | None = None
     heard: str | None = None
     heard_at: float | None = None
     server_pid: int | None = None

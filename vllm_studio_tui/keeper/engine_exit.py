@@ -44,7 +44,7 @@ class ExitHandler:
         self._log = folder / LOG
         self._record = Record(folder, state)
         self._faults = Faults(state, self._record.save)
-        self._tree = Tree(spec.run_id)
+        self._tree = Tree(spec.run_id, keepers=spec.follow.get("kind") == "ranks")
         self._log_reader = LogReader(spec, self._log)
         self._prober = probe.Prober(spec)
         self._job = JobWatch(folder, spec)

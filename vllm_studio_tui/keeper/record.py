@@ -69,6 +69,7 @@ class Record:
         state = self.state
         state.reason, state.title, state.advice = verdict.reason, verdict.title, verdict.advice or None
         state.evidence, state.fixes, state.groups = verdict.evidence, verdict.fixes, verdict.groups
+        state.retry = verdict.retry
         state.fix = first_changes(verdict.fixes)  # which earlier versions read
 
     def flush(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 from vllm_studio_tui.domain.run import RunState
 from vllm_studio_tui.kit import process
@@ -50,15 +51,35 @@ def _printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
+def _of_other_runs(found: dict[int, process.Stat], run_id: str) -> set[int]:
+    """Return those of these processes that are another run's keeper, its engine, or descend from them."""
+    apart = set()
+    for one in found.values():
+        with contextlib.suppress(OSError):
+            mark = process.environment_value(one.pid, VARIABLE)
+            line = Path(f"/proc/{one.pid}/cmdline").read_bytes()
+            if mark not in (None, "", run_id) or b"\0vllm_studio_tui.keeper\0" in line:
+                apart.add(one.pid)
+    grown = bool(apart)
+    while grown:
+        more = {one.pid for one in found.values() if one.parent in apart} - apart
+        apart |= more
+        grown = bool(more)
+    return apart
+
+
 class Tree:
     """All processes of one run, but the keeper's own.
 
     Args:
         children: Whoever looks is the run's keeper: all that descends from it belongs to the run.
+        keepers: Keepers of other runs may descend from it, whose runs are no part of this one: of a unit the ranks that
+            are on this machine too.
     """
 
-    def __init__(self, run_id: str, *, children: bool = True) -> None:
+    def __init__(self, run_id: str, *, children: bool = True, keepers: bool = False) -> None:
         self._run_id = run_id
+        self._keepers = keepers
         self._children = children
         self._seen: dict[int, int] = {}
         self._ours: set[int] = {os.getpid()}
@@ -106,6 +127,9 @@ class Tree:
         if environments:
             for one in process.with_variable(VARIABLE, self._run_id, table):
                 found[one.pid] = one
+        if self._keepers:
+            for pid in _of_other_runs(found, self._run_id):
+                del found[pid]
         members = [one for one in found.values() if one.pid not in self._ours]
         self._seen = {one.pid: one.start for one in members}
         return members

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ DEVICES = (
 )
 
 
+def gpus_of_node(recipe: Recipe) -> int:
+    """Return how many GPUs the engine takes on each machine that it runs on."""
+    return math.ceil(recipe.gpu_count / recipe.node_count)
+
+
 def claims(recipe: Recipe, version: str | None = None, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the GPUs that a run will use.
 
@@ -41,8 +47,8 @@ def claims(recipe: Recipe, version: str | None = None, environ: Mapping[str, str
     environ = os.environ if environ is None else environ
     visible = _visible(recipe, environ)
     if visible is not None:
-        return visible[: recipe.gpu_count]
-    return tuple(str(index) for index in range(recipe.gpu_count)) if gpus_here(environ) else ()
+        return visible[: gpus_of_node(recipe)]
+    return tuple(str(index) for index in range(gpus_of_node(recipe))) if gpus_here(environ) else ()
 
 
 def gpus_here(environ: Mapping[str, str]) -> bool:

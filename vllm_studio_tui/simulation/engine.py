@@ -21,6 +21,7 @@ from vllm_studio_tui.simulation import answers, startup_log
 from vllm_studio_tui.simulation.faults import crash, spawn_workers
 from vllm_studio_tui.simulation.framing import FRAMINGS
 from vllm_studio_tui.simulation.loading_log import VLLM
+from vllm_studio_tui.simulation.meeting import Meeting
 from vllm_studio_tui.simulation.pretence import Pretence
 from vllm_studio_tui.simulation.server import Engine, JsonHandler
 from vllm_studio_tui.simulation.stream import Reply
@@ -64,6 +65,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--break-style", choices=("cut", "error-object", "bad-json", "no-done", "split-utf8"), default="cut")
     add("--health-generates", action="store_true", help="/health costs a token, as SGLang's does")
     add("--move-port", action="store_true", help="when its port is taken serve on the next one, as TabbyAPI does")
+    add("--meet", metavar="HOST:PORT", help="where the ranks of one engine on several hosts meet")
+    add("--rank", type=int, default=0, help="of this one among them")
+    add("--of", type=int, default=1, help="how many there are")
+    add("--headless", action="store_true", help="a rank without a server")
     add("--log-secret", action="store_true", help="print the key into the log, as some engines do")
     return parser.parse_args(argv)
 
@@ -156,10 +161,18 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, signal.SIG_IGN if options.ignore_term else lambda *_: ending.set())
     spawn_workers(options.grandchildren, reparent=options.reparent, ignore_term=options.ignore_term)
     engine: Engine | None = None
-    if options.style != "vllm":  # llama.cpp and SGLang answer 503 while they load, vLLM not at all
+    meeting = None
+    if options.of > 1:
+        address, _, port = options.meet.rpartition(":")
+        meeting = Meeting(options.rank, options.of, address, int(port))
+    if (
+        options.style != "vllm" and not options.headless
+    ):  # llama.cpp and SGLang answer 503 while they load, vLLM not at all
         engine = _listen(options, pretence)
-    threading.Thread(target=_load_and_serve, args=(options, engine, ending, pretence), daemon=True).start()
+    threading.Thread(target=_load_and_serve, args=(options, engine, ending, pretence, meeting), daemon=True).start()
     ending.wait()
+    if meeting is not None:
+        meeting.leave()
     time.sleep(options.slow_term)
     if _ENGINES:
         _ENGINES[0].counters.write()
@@ -193,8 +206,18 @@ def _listen(options: argparse.Namespace, pretence: Pretence | None, *, ready: bo
 
 
 def _load_and_serve(
-    options: argparse.Namespace, engine: Engine | None, ending: threading.Event, pretence: Pretence | None
+    options: argparse.Namespace,
+    engine: Engine | None,
+    ending: threading.Event,
+    pretence: Pretence | None,
+    meeting: Meeting | None = None,
 ) -> None:
+    if meeting is not None:
+        try:
+            meeting.join()
+        except OSError as error:
+            startup_log.log(f"torch.distributed.DistNetworkError: {error}")
+            os._exit(1)
     if pretence is None:
         startup_log.load(options.style, options.model, options.port, options.load_seconds)
     else:
@@ -202,7 +225,7 @@ def _load_and_serve(
         if code is not None:
             os._exit(code)
         pretence.serve()
-    if options.hang_load:
+    if options.hang_load or options.headless:
         return
     engine = engine or _listen(options, pretence, ready=True)
     engine.ready = True

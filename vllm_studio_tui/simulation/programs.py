@@ -73,6 +73,13 @@ def _arguments(style: str) -> argparse.ArgumentParser:
     add("--max-model-len", "--context-length", dest="context", type=int)
     add("--gpu-memory-utilization", "--mem-fraction-static", dest="share", type=float, default=0.9)
     add("--kv-cache-dtype", default="auto")
+    add("--pipeline-parallel-size", "--pp-size", dest="stages", type=int, default=1)
+    add("--nnodes", type=int, default=1)
+    add("--node-rank", type=int, default=0)
+    add("--master-addr", default="127.0.0.1")
+    add("--master-port", type=int, default=29501)
+    add("--dist-init-addr", "--nccl-init-addr")
+    add("--headless", action="store_true")
     return parser
 
 
@@ -80,7 +87,14 @@ def _translated(style: str, options: argparse.Namespace) -> list[str]:
     """Return the arguments of the simulated engine."""
     model = str(options.model_path or options.model)
     made = ["--style", style, "--pretend", model, "--model", (options.served_model_name or [model])[0]]
-    made += ["--host", options.host, "--port", str(options.port), "--ranks", str(options.ranks)]
+    made += ["--host", options.host, "--port", str(options.port)]
+    made += ["--ranks", str(max(1, options.ranks * options.stages // options.nnodes))]
+    if options.nnodes > 1:
+        meet = options.dist_init_addr or f"{options.master_addr}:{options.master_port}"
+        made += ["--meet", meet, "--rank", str(options.node_rank), "--of", str(options.nnodes)]
+        # Of SGLang's ranks all but the first serve nothing that anybody would ask, without a flag.
+        if options.headless or (style == "sglang" and options.node_rank):
+            made.append("--headless")
     made += ["--gpu-share", str(options.share)]
     if options.context:
         made += ["--max-context", str(options.context)]

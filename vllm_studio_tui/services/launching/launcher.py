@@ -103,6 +103,8 @@ class Launcher(Targets):
         backend = registry.backend(recipe.backend)
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = self._problems(recipe, backend, context, gpus)
+        if recipe.elsewhere:
+            return problems + port_problems(recipe, live)
         problems += disk_room(recipe, os.environ)
         if backend.needs_launch:
             problems += port_problems(recipe, live)
@@ -137,7 +139,7 @@ class Launcher(Targets):
     ) -> list[Problem]:
         """Return what its backend holds against a launch, and what memory does."""
         found = problems_of(self._places.cache, recipe, backend, context)
-        if self._memory is None or any(one.severity == "error" for one in found):
+        if self._memory is None or recipe.elsewhere or any(one.severity == "error" for one in found):
             return found
         memory = self._memory
         return found + within(lambda: memory(recipe, gpus), "the memory that it needs could not be reckoned")

@@ -1,0 +1,91 @@
+"""Why a unit ended, of what its ranks say: the rank that failed by itself, not those that fell with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from vllm_studio_tui.domain.job import Cause
+from vllm_studio_tui.kit.durations import duration_words
+from vllm_studio_tui.kit.sanitize import clean_line
+
+if TYPE_CHECKING:
+    from vllm_studio_tui.followers.rank_link import RankLink
+
+#: Seconds for which the own cause of another rank is waited for, where the first to end says only that it fell.
+WAIT = 10.0
+#: Seconds in which ranks that end together may still come, where one has a cause of its own.
+TOGETHER = 1.0
+#: Reasons by which a rank says that another one has ended, or that it does not know why it did.
+FOLLOWER_REASONS = frozenset({
+    "peer_lost", "nccl_error", "distributed_timeout", "engine_died", "engine_error", "process_exited", "exit_unknown",
+    "keeper_lost", "native_crash", "unit_lost", "terminated",
+})  # fmt: skip
+
+
+def cause_of_unit(
+    ranks: Mapping[int, tuple[str, RankLink]],
+    dead: Mapping[int, float],
+    now: float,
+    lost: Iterable[tuple[str, RankLink]],
+) -> Cause | None:
+    """Return why the unit has ended; None: it has not, or that is not known yet.
+
+    Args:
+        ranks: Name and connection of each rank.
+        dead: When each of those that ended was first seen to have.
+        lost: Those whose host was not heard of for longer than their lease.
+    """
+    if dead:
+        ended = [(at, index) for index, at in dead.items() if _whole(ranks[index][1], now - at)]
+        own = [one for one in ended if _reason(ranks[one[1]][1]) not in FOLLOWER_REASONS]
+        chosen = min(own or ended, default=None)
+        first = min(dead.values())
+        if chosen is not None and now - first > (TOGETHER if own else WAIT if len(dead) < len(ranks) else TOGETHER):
+            return _cause_of(*ranks[chosen[1]], ended=len(dead), count=len(ranks))
+        if now - first <= 2 * WAIT:
+            return None
+    for name, link in lost:
+        silent = duration_words(link.silent)
+        if link.cause is not None and link.cause.reason != "host_unreachable":
+            why = f": {link.cause.title}"
+            return Cause(
+                link.cause.reason,
+                f"{name} is lost, no answer for {silent}{why}",
+                link.cause.advice,
+                link.cause.evidence,
+            )
+        return Cause(
+            "host_lost",
+            f"{name} is lost: {link.host.name} has not answered for {silent}",
+            f"See whether the host is up and can be reached: ssh {link.host.name} true",
+            link.cause.evidence if link.cause else (),
+        )
+    return None
+
+
+def _whole(link: RankLink, seconds: float) -> bool:
+    """Return whether a rank has told its end in full, or is not going to."""
+    return link.over or seconds > WAIT / 2
+
+
+def _reason(link: RankLink) -> str:
+    return str(link.run.get("reason") or "")
+
+
+def _cause_of(name: str, link: RankLink, *, ended: int, count: int) -> Cause:
+    host, run = link.host.name, link.run
+    if link.missing:
+        advice = f"Its directory was deleted, or its studio has another home now. See: ssh {host} vllm-studio status"
+        return Cause("rank_missing", f"{name} on {host} is not known there any more", advice)
+    if run.get("stopped"):
+        advice = f"Stop a model of several hosts by its own run, not by a part of it ({link.run_id} on {host})."
+        return Cause("rank_stopped", f"{name} on {host} was stopped there", advice, retry=False)
+    title = clean_line(str(run.get("title") or "ended, and its host does not say why"), limit=600)
+    evidence = run.get("evidence")
+    lines = tuple(str(one)[:400] for one in evidence[:12]) if isinstance(evidence, list) else ()
+    reason = _reason(link) or "rank_ended"
+    advice = str(run.get("advice") or "")
+    if reason in FOLLOWER_REASONS and ended == count and count > 1:
+        advice = f"{advice} No rank says more than that it ended: see the log of each.".strip()
+    return Cause(reason, f"{name} on {host}: {title}", advice, lines, run.get("retry") is not False)
