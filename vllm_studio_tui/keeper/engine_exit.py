@@ -117,15 +117,12 @@ class ExitHandler:
         self._over(State.EXITED if told else State.FAILED)
 
     def _end(self, engine: engines.Engine | None, now: float) -> Stopping:
-        follower = self._job if not self._job.here else None
-        stop_argv = self.spec.stop_argv
-        if follower is not None and (engine is not None or not self._told_to_end() or not follower.going_on):
-            stop_argv = ()  # its follower ends it; one that died is followed by another
-        return Stopping(self.spec.stop, engine, self._tree, now, stop_argv, gentle=follower is not None)
+        elsewhere = None if self._job.here else self._to_be_ended
+        return Stopping(self.spec.stop, engine, self._tree, now, self.spec.stop_argv, elsewhere=elsewhere)
 
-    def _told_to_end(self) -> bool:
-        """Return whether it is to end for good, and not only its process has ended."""
-        return self._verdict is not None or self.state.state is State.STOPPING
+    def _to_be_ended(self) -> bool:
+        """Return whether something runs elsewhere that is to end: a follower that only died is followed by another."""
+        return (self._verdict is not None or self.state.state is State.STOPPING) and self._job.going_on
 
     # --- stopped ----------------------------------------------------------------------------------------
 

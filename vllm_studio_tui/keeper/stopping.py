@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Callable
 from enum import IntEnum
 
 from vllm_studio_tui.domain.spec import Stop
@@ -46,22 +47,25 @@ class Stopping:
         now: float,
         stop_argv: tuple[str, ...] = (),
         *,
-        gentle: bool = False,
+        elsewhere: Callable[[], bool] | None = None,
     ) -> None:
         """Begin to stop.
 
         Args:
-            gentle: Force is told to the leader first: it ends what runs elsewhere, and nobody else can.
+            stop_argv: What ends it where a signal to its leader does not.
+            elsewhere: The leader only follows what runs elsewhere, and ends it when it is told to; returns whether
+                something of that is still to be ended. Where the leader died over it, `stop_argv` ends it.
         """
-        self._policy, self._gentle = policy, gentle
+        self._policy, self._gentle = policy, elsewhere is not None
+        self._elsewhere, self._stop_argv = elsewhere, stop_argv
         self._engine = engine
         self._tree = tree
         self._next_kill = 0.0
         self._stopper_until = 0.0
         self.left: list[str] = []
-        self._stopper = _run(stop_argv)
-        if self._stopper is not None:
-            tree.exempt(self._stopper.pid)
+        self._stopper: subprocess.Popen[bytes] | None = None
+        if elsewhere is None:
+            self._run_stopper()
         if engine is not None and not engine.ended():
             self.phase, self._deadline = Phase.LEADER, now + policy.leader_grace
             if self._stopper is None:
@@ -69,12 +73,18 @@ class Stopping:
         else:
             self._enter_tree(now)
 
+    def _run_stopper(self) -> None:
+        self._stopper = _run(self._stop_argv)
+        if self._stopper is not None:
+            self._tree.exempt(self._stopper.pid)
+
     def force(self, now: float) -> None:
         """Send SIGKILL at once, for somebody who will not wait."""
         if self.phase is Phase.LEADER and self._gentle and self._engine is not None:
             self._gentle = False
             self._engine.signal(self._policy.first_signal)
             self._deadline = min(self._deadline, now + FORCED)
+            self._stop_argv = (*self._stop_argv, "--force")
         elif self.phase < Phase.KILL:
             self._enter_kill(now)
 
@@ -83,6 +93,8 @@ class Stopping:
         if self.phase is Phase.LEADER:
             leader_gone = self._engine is None or self._engine.ended()
             if leader_gone or now >= self._deadline:
+                if not leader_gone and self._elsewhere is not None:
+                    self._stop_argv = ()  # it had its time, and another try has no better chance
                 self._enter_tree(now)
         if self.phase is Phase.TREE:
             if not self._tree.look(environments=True):
@@ -103,6 +115,9 @@ class Stopping:
 
     def _stopped(self, now: float) -> bool:
         """Return whether the program that ends a container has ended itself; it is not waited for without end."""
+        if self._elsewhere is not None and self._stop_argv and self._elsewhere():
+            self._run_stopper()
+            self._stop_argv = ()
         if self._stopper is None or self._stopper.poll() is not None:
             return True
         self._stopper_until = self._stopper_until or now + self._policy.leader_grace + KILL_GRACE

@@ -109,7 +109,9 @@ class StopCall:
         engine = engines.find(state.pid, state.pid_start, tree)
         if engine is not None:
             tree.begin(engine.pid, engine.start)
-        stopping = Stopping(self.policy, engine, tree, time.monotonic(), self._stop_argv)
+        follows = now.spec is not None and bool(now.spec.follow)
+        elsewhere = (lambda: left_elsewhere(now)) if follows else None
+        stopping = Stopping(self.policy, engine, tree, time.monotonic(), self._stop_argv, elsewhere=elsewhere)
         if self._force:
             stopping.force(time.monotonic())
         while not stopping.step(time.monotonic()):
