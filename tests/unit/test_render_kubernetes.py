@@ -141,7 +141,7 @@ def test_a_deployment_is_what_its_recipe_says() -> None:
     assert {"name": "NOTE", "value": 'a$$b $${C} "d"'} in made["env"]
     assert made["resources"]["limits"] == {"nvidia.com/gpu": "2"}
     assert made["startupProbe"]["httpGet"] == {"path": "/health", "port": "http"}
-    assert service["spec"]["ports"] == [{"name": "http", "port": 8001, "targetPort": "http"}]
+    assert service["spec"]["ports"] == [{"name": "http", "port": 8001, "protocol": "TCP", "targetPort": "http"}]
     assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}, "GPUs do not allow an old and a new one"
 

@@ -80,7 +80,10 @@ def service(
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata_of(one, name, labels),
-        "spec": {"selector": selector, "ports": [{"name": "http", "port": one.port, "targetPort": "http"}]},
+        "spec": {
+            "selector": selector,
+            "ports": [{"name": "http", "port": one.port, "protocol": "TCP", "targetPort": "http"}],
+        },
     }
 
 

@@ -98,7 +98,8 @@ def pod_of(
     pod.container["args"] = [literal(word, filled_in) for word in arguments]
     _add_variables(one, command, pod, filled_in)
     if not worker:
-        pod.container["ports"] = [{"name": "http", "containerPort": one.port}]
+        # Named with its default: older servers cannot merge a list without the whole key of its entries.
+        pod.container["ports"] = [{"name": "http", "containerPort": one.port, "protocol": "TCP"}]
         pod.container |= _probes(one)
     gpus = gpus_a_pod(one, nodes)
     _add_resources(one, pod, gpus)
@@ -150,12 +151,17 @@ def _add_variables(one: RenderedRecipe, command: RenderedCommand, pod: Pod, fill
         {"name": key, "value": literal(value, filled_in)} for key, value in command.env.items()
     ]
     if command.env_refs:
-        pod.secret = f"{kube_name(one.recipe.id)}-secrets"
+        pod.secret = secret_name(one)
         made += [
             {"name": key, "valueFrom": {"secretKeyRef": {"name": pod.secret, "key": key}}} for key in command.env_refs
         ]
     if made:
         pod.container["env"] = made
+
+
+def secret_name(one: RenderedRecipe) -> str:
+    """Return the name of the Secret that a recipe's pods read."""
+    return f"{kube_name(one.recipe.id)}-secrets"
 
 
 def secret_command(one: RenderedRecipe, command: RenderedCommand) -> str:
@@ -167,7 +173,7 @@ def secret_command(one: RenderedRecipe, command: RenderedCommand) -> str:
         kind, _, rest = reference.partition(":")
         value = f'printf %s "${rest}"' if kind == "env" else f"head -n 1 {_home(rest)} | tr -d '\\n'"
         parts.append(f"--from-file={key}=<({value})")
-    return " ".join([shlex.join([*words, f"{kube_name(one.recipe.id)}-secrets"]), *parts])
+    return " ".join([shlex.join([*words, secret_name(one)]), *parts])
 
 
 def _home(path: str) -> str:
