@@ -1,4 +1,4 @@
-"""A real Kubernetes of one node: API server, controllers, scheduler, kubelet, containerd; its GPUs are two in name only.
+"""A real Kubernetes of one node, from API server to containerd; it has two GPUs, in name only.
 
 `VLLM_STUDIO_TEST_KUBERNETES` names a folder with kube-apiserver, kube-controller-manager, kube-scheduler and kubelet
 (`kubernetes_build.sh` makes them from Debian's source package); the rest is Debian's: etcd-server, containerd, runc,
@@ -142,7 +142,7 @@ def _tails(folder: Path) -> str:
 def _clean(folder: Path) -> None:
     """Take away what the namespaces do not: cgroups and files."""
     deadline = time.monotonic() + 20
-    tops = [one for one in Path("/sys/fs/cgroup").glob(f"*/{folder.name}")]
+    tops = list(Path("/sys/fs/cgroup").glob(f"*/{folder.name}"))
     while time.monotonic() < deadline:
         for top in tops:
             for one in sorted(top.rglob("*"), key=lambda path: -len(path.parts)) if top.exists() else ():

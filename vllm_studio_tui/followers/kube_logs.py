@@ -142,6 +142,8 @@ def stamp(text: bytes) -> int | None:
     """Return nanoseconds since 1970 of a time as kubectl writes it; None: it is none."""
     try:
         words = text.decode("ascii")
+        if words[10:11] != "T":
+            return None
         whole, dot, more = words.partition(".")
         digits = more[: len(more) - len(more.lstrip("0123456789"))] if dot else ""
         zone = (more[len(digits) :] if dot else "") or ("" if dot else words[19:])

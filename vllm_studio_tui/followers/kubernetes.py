@@ -9,6 +9,7 @@ import contextlib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vllm_studio_tui.domain.job import Cause, Phase
@@ -54,6 +55,8 @@ class Kubernetes(System):
         plan = self.job.plan
         documents = {"apiVersion": "v1", "kind": "List", "items": plan.get("documents") or []}
         options = [str(one) for one in plan.get("options") or ()]
+        if any(_map(one.get("metadata")).get("deletionTimestamp") for one in self._objects("pods")):
+            raise SystemTrouble(Cause("leaving", "what there was of it before is still being deleted"), passing=True)
         words = ("apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", *options)
         try:
             self._kubectl.ask(*words, given=documents)
@@ -118,7 +121,8 @@ class Kubernetes(System):
             return None
         for one in pods:
             if one.hopeless or one.ends >= self._limit:
-                return cause_of(one, self._secret)
+                # Kubernetes has tried again already, as often as the recipe allows.
+                return replace(cause_of(one, self._secret), retry=self._limit == 1 and not one.hopeless)
         return None
 
     def _trouble(self, pods: Sequence[PodView], ready: Sequence[PodView], started: bool) -> str:
@@ -162,6 +166,8 @@ class Kubernetes(System):
         if self._forward is not None and (
             not self._forward.alive or self._leads_to not in {one.name for one in serving}
         ):
+            if self._forward.alive:  # another pod is led to at once; one that cannot be is tried again later
+                self._forward_due = 0.0
             self._forward.close()
             self._forward, self._port = None, 0
         if not serving:

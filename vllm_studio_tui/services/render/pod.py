@@ -222,6 +222,7 @@ def _add_volumes(one: RenderedRecipe, pod: Pod) -> None:
     volumes: list[dict[str, Any]] = [{"name": "shm", "emptyDir": shared}]
     mounts: list[dict[str, Any]] = [{"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
     claims: dict[str, str] = {}
+    of_node: list[str] = []
     for number, volume in enumerate((*one.volumes, *one.recipe.docker.volumes)):
         place, _, rest = volume.partition(":")
         inside, _, mode = (rest or place).partition(":")
@@ -235,7 +236,7 @@ def _add_volumes(one: RenderedRecipe, pod: Pod) -> None:
                 raise refused(f"docker.volumes has {place}: a pod's volume is a whole path or the name of a claim")
             kind = "File" if _FILE.search(place) else "Directory"
             volumes.append({"name": mount["name"], "hostPath": {"path": place, "type": kind}})
-            pod.told.append(f"{place} must be on every node that may run it, or make it a claim in docker.volumes.")
+            of_node.append(place)
         else:
             if kube_name(place) != place:
                 raise refused(f"docker.volumes has {place}, which is no name of a claim (a-z, 0-9, dashes)")
@@ -244,6 +245,8 @@ def _add_volumes(one: RenderedRecipe, pod: Pod) -> None:
                 volumes.append({"name": mount["name"], "persistentVolumeClaim": {"claimName": place}})
                 pod.told.append(f"It mounts the claim {place}, which must be there: kubectl get pvc {place}")
         mounts.append(mount)
+    if of_node:
+        pod.told.append(f"Must be on every node that may run it: {', '.join(of_node)} (or claims in docker.volumes).")
     if not one.local_model and one.recipe.model_path and not any(m["mountPath"] == HUB_CACHE for m in mounts):
         volumes.append({"name": "hub-cache", "emptyDir": {}})
         mounts.append({"name": "hub-cache", "mountPath": HUB_CACHE})
