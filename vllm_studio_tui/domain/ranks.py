@@ -15,6 +15,9 @@ from typing import Any
 PORTS = 5
 MEET, COPIES, HTTP, CACHE, BOOTSTRAP = range(PORTS)
 
+#: Reasons of an end (`domain.spec.Failure`) by which a rank says no more than that another one is gone, or not come.
+FOLLOWER_REASONS = frozenset({"peer_lost", "rendezvous", "collective_timeout"})
+
 #: Roles of the parts of `strategy: pd`; parts of other strategies have none.
 ROUTER, PREFILL, DECODE = "router", "prefill", "decode"
 ROLES = ("", ROUTER, PREFILL, DECODE)

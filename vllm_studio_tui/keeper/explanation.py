@@ -230,7 +230,7 @@ def _detailed(found: Explanation, lines: Sequence[str]) -> Explanation:
         return replace(found, title="the hub refuses the token: it is wrong or has expired", advice=_SIGN_IN)
     if found.reason == "model_unreadable" and regex(_STORAGE).search(found.words):
         return replace(found, advice=hint(found.words))
-    if found.reason == "nccl":
+    if found.reason in ("nccl", "peer_lost", "collective_timeout"):
         return _with_words_of_nccl(found, below)
     if "device-side assert" in found.words:
         asserted = next(

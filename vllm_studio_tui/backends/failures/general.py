@@ -168,7 +168,7 @@ GENERAL: tuple[Failure, ...] = (
     ),
     # --- lines that follow from an earlier cause
     Failure(
-        r"Watchdog caught collective operation timeout|DistBackendError",
+        r"DistBackendError",
         "nccl",
         "one of the GPUs' processes died or hung",
         "Look for the first error of any rank above. Where there is none a GPU or its link hangs: see nvidia-smi and "

@@ -35,16 +35,6 @@ NETWORK: tuple[Failure, ...] = (
         "Choose a port from 1024 on, or leave it empty to have a free one.",
         fixes=({"port": None},),
     ),
-    start_failure(
-        r"DistNetworkError: .{0,120}connect to (\([^)]{1,80}\))|client socket has timed out"
-        r"|Gloo connectFullMesh failed",
-        "network",
-        "the processes of the engine could not reach each other {1}",
-        "Start the one at that address first, and see that its port can be reached from here (firewall; containers "
-        "with the host's network). Check dist_init_addr in extra_args (SGLang) or VLLM_HOST_IP in env_vars, there "
-        "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME, too.",
-        restart=True,
-    ),
     Failure(
         r"couldn't bind HTTP server socket, hostname: ([^\s,]{1,200}), port: (\d{1,5})",
         "port_in_use",

@@ -33,6 +33,7 @@ from vllm_studio_tui.backends.failures.memory import MEMORY
 from vllm_studio_tui.backends.failures.models import MODELS
 from vllm_studio_tui.backends.failures.network import NETWORK
 from vllm_studio_tui.backends.failures.parallelism import PARALLELISM
+from vllm_studio_tui.backends.failures.ranks import RANKS
 from vllm_studio_tui.backends.failures.services import SERVICES
 from vllm_studio_tui.backends.failures.system import SYSTEM
 from vllm_studio_tui.domain.spec import Failure
@@ -42,6 +43,7 @@ FAILURES: tuple[Failure, ...] = (
     *SERVICES,
     *MEMORY,
     *PARALLELISM,
+    *RANKS,
     *ADAPTERS,
     *HUB,
     *MODELS,

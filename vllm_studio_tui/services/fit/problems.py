@@ -34,6 +34,17 @@ def memory_problems(fit: Fit, rules: MemoryRules, changes: Sequence[FitChange]) 
             others=others), _advice(fit, rules, changes, others=others))]  # fmt: skip
 
 
+def elsewhere_problems(fit: Fit, rules: MemoryRules) -> list[Problem]:
+    """Return what stands against a launch on other machines, as far as the GPUs of this one are like theirs."""
+    advice = (
+        "On GPUs with more memory it may fit. Otherwise use more machines, a shorter max_model_len or smaller weights."
+    )
+    return [
+        Problem(one.field, "warning", f"on GPUs like those of this machine {one.message}", advice)
+        for one in memory_problems(fit, rules, ())
+    ]
+
+
 def _field(fit: Fit, changes: Sequence[FitChange]) -> str:
     """Return the field that a person would change first."""
     rest = sum(one.likely for name, one in fit.parts.items() if name != "kv")

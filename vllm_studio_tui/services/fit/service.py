@@ -22,13 +22,16 @@ from vllm_studio_tui.probes.host import HostReader
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.fit.changes import changes_for
 from vllm_studio_tui.services.fit.estimate import estimate, grid
-from vllm_studio_tui.services.fit.problems import memory_problems
+from vllm_studio_tui.services.fit.machines import over_machines, split_problems
+from vllm_studio_tui.services.fit.problems import elsewhere_problems, memory_problems
 from vllm_studio_tui.services.fit.quantizations import next_smaller
 from vllm_studio_tui.services.fit.questions import chosen_gpus, on_gpus, question_of
 from vllm_studio_tui.services.published import published_facts
 
 #: Returns what earlier starts of an engine with a model reported, made over to a question; None: nothing is known.
 Lookup = Callable[[ModelFacts, FitQuestion, Backend, str], "Learned | None"]
+#: Fields whose change leaves the model as it is, so that nobody needs more machines for it.
+_ON_THIS_MACHINE = frozenset({"tensor_parallel_size", "max_model_len", "users", "gpu_memory_utilization"})
 #: Returns what a hub says of a name.
 AskHub = Callable[[str], ModelFacts]
 
@@ -110,7 +113,11 @@ class FitService:
         except StudioError:
             return None
         report = self._gpus() if gpus is None else gpus
+        if recipe.elsewhere:  # the GPUs here are a sample: which ones it names, and who holds memory, is said there
+            recipe = recipe.model_copy(update={"gpus": ()})
         question = question_of(recipe, backend, report, self._host(), self._own_runs(recipe.id))
+        if recipe.elsewhere:
+            question = replace(question, held=0)
         if not question.memory:
             return None
         learned = self._lookup(facts, question, backend, recipe.model_path)
@@ -124,17 +131,21 @@ class FitService:
     def problems(self, recipe: Recipe, gpus: GpuReport | None = None) -> list[Problem]:
         """Return what stands against a launch of a recipe for want of memory; none where nothing is known."""
         report = self._gpus() if gpus is None else gpus
-        fit = self.of_recipe(recipe, gpus=report)
+        split = self._split_problems(recipe)
+        fit = None if split else self.of_recipe(recipe, gpus=report)
         if fit is None or fit.fits:
-            return []
+            return split
         backend = registry.backend(recipe.backend)
         assert backend.memory is not None
+        if recipe.elsewhere:
+            return [] if not fit.gpus else elsewhere_problems(fit, backend.memory)
         facts = self.facts(recipe.model_path, ask=False)
         question = question_of(recipe, backend, report, self._host(), self._own_runs(recipe.id))
         if fit.limit == fit.alone:
             question = replace(question, held=0)
         changes = changes_for(facts, question, backend.memory, gpus_here=len(report.gpus))
         changes = self._with_smaller(changes, recipe.model_path, facts, question, backend.memory)
+        changes = self._with_machines(changes, facts, question, backend, backend.memory, len(report.gpus))
         return memory_problems(fit, backend.memory, changes)
 
     def of_model(self, model: str, question: FitQuestion, backend: str | None = None) -> Fit:
@@ -175,7 +186,33 @@ class FitService:
             gpu=alike[0].name if alike else "",
             learned=self._lookup(facts, question, engine, model),
         )
-        return self._with_smaller(found, model, facts, question, rules)
+        found = self._with_smaller(found, model, facts, question, rules)
+        return self._with_machines(found, facts, question, engine, rules, len(alike) or question.gpus)
+
+    def _with_machines(
+        self,
+        changes: list[FitChange],
+        facts: ModelFacts,
+        question: FitQuestion,
+        backend: Backend,
+        rules: MemoryRules,
+        gpus: int,
+    ) -> list[FitChange]:
+        """Return changes with more machines, where a model does not fit on all GPUs of this one."""
+        here = any(one.fit is not None and one.fit.fits and _ON_THIS_MACHINE & one.fields.keys() for one in changes)
+        if here or estimate(facts, question, rules).fits:
+            return changes
+        more = over_machines(facts, question, backend, rules, gpus)
+        return changes if more is None else [*changes, more]
+
+    def _split_problems(self, recipe: Recipe) -> list[Problem]:
+        try:
+            backend = registry.backend(recipe.backend)
+            if backend.memory is None or not backend.names_model(recipe):
+                return []
+            return list(split_problems(self.facts(recipe.model_path, ask=False), recipe, backend, backend.memory))
+        except StudioError:
+            return []
 
     def _with_smaller(
         self,
