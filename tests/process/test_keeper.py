@@ -17,6 +17,7 @@ import pytest
 
 from tests.disks import fill, small_disk
 from tests.ports import free_port
+from tests.process.cluster import Cluster
 from tests.process.house import House, until
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.errors import LaunchRefused
@@ -38,6 +39,31 @@ def test_a_run_gets_ready_answers_and_leaves_nothing_when_stopped(house: House) 
     assert (ended.state, ended.status.reason) == (State.EXITED, "stopped")
     values = [line["values"] for line in house.ledger(run) if line["kind"] == "counters"]
     assert values[-1] == {"prompt_tokens": spent[0], "generation_tokens": spent[1], "requests": 1}
+    house.check_nothing_is_left()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_keeper_whose_run_is_ready_sleeps(house: House, tmp_path: Path, elsewhere: bool) -> None:
+    cluster = Cluster(tmp_path / "cluster") if elsewhere else None
+    try:
+        run = house.ready(house.launch(follow=cluster.place if cluster else None))
+        keeper = run.status.keeper_pid
+        assert keeper is not None
+        time.sleep(1.0)  # what is done once after a start
+        before, began = cpu_seconds(keeper), time.monotonic()
+        time.sleep(3.0)
+        share = (cpu_seconds(keeper) - before) / (time.monotonic() - began)
+        assert share < 0.1, share  # it probes five times a second here; one that never sleeps takes all that it can get
+        control.stop(house.now(run))
+    finally:
+        if cluster is not None:
+            cluster.end()
     house.check_nothing_is_left()
 
 

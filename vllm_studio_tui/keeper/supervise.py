@@ -254,7 +254,7 @@ class Supervisor(ExitHandler):
                 if self._verdict is not None:
                     self._sweeping = self._end(self._engine, now)
                     return
-        if not self._job.here and self._due.each("job", now, 0.5 if young else 2.0):
+        if self._due.each("job", now, 3600.0 if self._job.here else 0.5 if young else 2.0):
             with guard("reading what its follower knows"):
                 self._job.advance(self._record, self._due, now, self.spec.ready.deadline)
         with guard("watching whether the engine works"):
