@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.test_fit_problems import gpus, model, problems, recipe
 from vllm_studio_tui.backends import registry
+from vllm_studio_tui.backends.base import Problem
+from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.fit import FitQuestion
+from vllm_studio_tui.domain.gpus import GpuReport
+from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.fit.machines import can_spread, machines_for
 from vllm_studio_tui.services.fit.service import FitService
+from vllm_studio_tui.services.launching.launcher import Launcher
+from vllm_studio_tui.services.recipes.recipes import Recipes
 
 GIB = 1 << 30
 
@@ -81,3 +89,23 @@ def test_heads_that_cannot_be_split_are_refused_wherever_it_runs(tmp_path: Path,
 def test_more_stages_than_layers_are_refused(tmp_path: Path) -> None:
     (found,) = problems(recipe(model(tmp_path, 1), pipeline_parallel_size=64), gpus(24))
     assert found.message == "the model has 32 layers, and 64 stages are asked for"
+
+
+def test_a_check_of_a_recipe_that_runs_elsewhere_says_what_its_sizes_cannot_be(tmp_path: Path) -> None:
+    launcher = Launcher(Places.under(tmp_path / "home"), Settings(), _no_recipes, memory=_problems_of(gpus()))
+    spread = {"nodes": ("a", "b"), "strategy": "tp", "executable": "/only/there/vllm"}
+    folder = model(tmp_path, 1)
+    (heads,) = launcher.check(recipe(folder, tensor_parallel_size=12, **spread), gpus())
+    assert heads.message == "32 attention heads cannot be split over 12 GPUs"
+    (sizes,) = launcher.check(recipe(folder, tensor_parallel_size=3, **spread), gpus())
+    assert "3 cannot be split over 2 machines" in sizes.message
+    # Its program, its GPUs and the room on its disks are those of other machines.
+    assert launcher.check(recipe(folder, tensor_parallel_size=8, **spread), gpus()) == []
+
+
+def _no_recipes() -> Recipes:
+    raise AssertionError("no other recipe is asked for")
+
+
+def _problems_of(report: GpuReport) -> Callable[[Recipe, GpuReport | None], list[Problem]]:
+    return FitService(lambda: report, list).problems

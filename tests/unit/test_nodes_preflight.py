@@ -36,7 +36,9 @@ FACTS = st.builds(
     host=TEXTS,
     engine=TEXTS,
     gpus=st.none() | st.lists(st.builds(NodeGpu, TEXTS, COUNTS), max_size=4).map(tuple),
-    model=st.builds(NodeModel, TEXTS, st.none() | st.booleans(), COUNTS, COUNTS, TEXTS, TEXTS),
+    model=st.builds(
+        NodeModel, TEXTS, st.none() | st.booleans(), COUNTS, COUNTS, TEXTS, TEXTS, st.none() | st.integers(1, 256)
+    ),
     memlock=st.none() | st.integers(UNLIMITED, 1 << 50),
     shm=COUNTS,
     interfaces=st.lists(
@@ -83,7 +85,7 @@ def node(host: str, **facts: Any) -> NodeFacts:
         python="3.12",
         driver="590.1",
         gpus=(NodeGpu("H100", 80 * GIB),) * 8,
-        model=NodeModel("/m/model", there=True, bytes=1000, files=4, config="a" * 64),
+        model=NodeModel("/m/model", there=True, bytes=1000, files=4, config="a" * 64, heads=64),
         memlock=UNLIMITED,
         shm=64 * GIB,
         shm_free=60 * GIB,
@@ -97,8 +99,8 @@ def node(host: str, **facts: Any) -> NodeFacts:
     return replace(whole, **facts)
 
 
-def said(*nodes: NodeFacts, heads: int | None = 64, **fields: Any) -> list[tuple[str, str]]:
-    return [(one.severity, one.message) for one in node_problems(recipe(**fields), nodes, heads)]
+def said(*nodes: NodeFacts, **fields: Any) -> list[tuple[str, str]]:
+    return [(one.severity, one.message) for one in node_problems(recipe(**fields), nodes)]
 
 
 def test_machines_that_are_alike_have_nothing_against_them() -> None:
@@ -106,7 +108,7 @@ def test_machines_that_are_alike_have_nothing_against_them() -> None:
 
 
 def test_what_no_machine_tells_is_not_held_against_it() -> None:
-    assert said(NodeFacts(host="a"), NodeFacts(host="b"), heads=None) == []
+    assert said(NodeFacts(host="a"), NodeFacts(host="b")) == []
 
 
 CASES = [
@@ -157,10 +159,19 @@ def test_a_slow_machine_is_named_where_all_wait_for_it() -> None:
 
 
 def test_heads_that_cannot_be_split_are_said_with_what_can() -> None:
-    (found,) = node_problems(recipe(), [node("a"), node("b")], 9)
+    nine = NodeModel("/m/model", there=True, heads=9)
+    (found,) = node_problems(recipe(), [node("a", model=nine), node("b", model=nine)])
     assert (found.severity, found.field) == ("error", "tensor_parallel_size")
     assert found.message == "9 attention heads cannot be split over 8 GPUs"
     assert found.advice.startswith("Set it to 3")
+
+
+def test_weights_that_no_gpu_has_room_for_are_said_before_anything_is_loaded() -> None:
+    large = NodeModel("/m/model", there=True, bytes=1600 * GIB, files=4, config="a" * 64, heads=64)
+    found = said(node("a", model=large), node("b", model=large))
+    words = "the weights take 1600.0 GiB, 100.0 of each of 16 GPUs, and one of a has 80.0"
+    assert found == [("error", words)]
+    assert said(node("a", model=large), node("b", model=large), quantization="fp8") == []
 
 
 def test_machines_for_the_cpu_are_not_asked_for_gpus() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_studio_tui.domain.ranks import PORTS, ROLES, RankPlace, http_address
+from vllm_studio_tui.backends.failures.table import FAILURES
+from vllm_studio_tui.domain.ranks import FOLLOWER_REASONS, PORTS, ROLES, RankPlace, blame, http_address
 
 PLACES = st.integers(1, 40).flatmap(
     lambda count: st.builds(
@@ -58,3 +59,16 @@ def test_addresses_of_servers_have_ipv6_in_brackets() -> None:
     assert http_address("fd00::1", 8000) == "http://[fd00::1]:8000"
     assert http_address("[fd00::1]", 8000) == "http://[fd00::1]:8000"
     assert http_address("10.0.0.1", 8000) == "http://10.0.0.1:8000"
+
+
+@pytest.mark.parametrize(("reason", "figure"), [
+    ("out_of_memory", 0), ("killed", 0), ("engine_died", 1), ("", 1), ("peer_lost", 2), ("rendezvous", 2),
+])  # fmt: skip
+def test_who_is_to_blame_is_told_from_the_reason(reason: str, figure: int) -> None:
+    assert blame(reason) == figure
+
+
+def test_every_reason_of_a_follower_is_one_that_something_ends_for() -> None:
+    reasons = {one.reason for one in FAILURES}
+    # The keeper's own: a rank whose unit was not heard of.
+    assert FOLLOWER_REASONS - {"unit_lost"} <= reasons

@@ -41,6 +41,7 @@ class NodeModel:
         files: How many those are.
         config: SHA-256 of its config.json, or of the head of its file; empty: unknown.
         trouble: Why it cannot be read.
+        heads: Its attention heads; None: unknown.
     """
 
     place: str = ""
@@ -49,6 +50,7 @@ class NodeModel:
     files: int | None = None
     config: str = ""
     trouble: str = ""
+    heads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def read_node_facts(data: Any) -> NodeFacts:
             _count(model.get("files")),
             _text(model.get("config")),
             _text(model.get("trouble")),
+            _count(model.get("heads"), least=1),
         ),
         memlock=_count(data.get("memlock"), least=UNLIMITED),
         nofile=_count(data.get("nofile"), least=UNLIMITED),

@@ -16,7 +16,12 @@ PORTS = 5
 MEET, COPIES, HTTP, CACHE, BOOTSTRAP = range(PORTS)
 
 #: Reasons of an end (`domain.spec.Failure`) by which a rank says no more than that another one is gone, or not come.
-FOLLOWER_REASONS = frozenset({"peer_lost", "rendezvous", "collective_timeout"})
+FOLLOWER_REASONS = frozenset({"peer_lost", "rendezvous", "collective_timeout", "unit_lost"})
+#: Reasons that say little: they may come from another one's end. Any other is a cause of the rank itself.
+VAGUE_REASONS = frozenset({
+    "nccl", "engine_died", "engine_error", "process_exited", "exit_unknown", "keeper_lost", "native_crash",
+    "terminated", "ray_worker_lost",
+})  # fmt: skip
 
 #: Roles of the parts of `strategy: pd`; parts of other strategies have none.
 ROUTER, PREFILL, DECODE = "router", "prefill", "decode"
@@ -136,6 +141,14 @@ class RankPlace:
         if not all(isinstance(one, str) for one in words.values()):
             raise ValueError(f"{', '.join(words)} are texts")
         return cls(**numbers, **words, addresses=tuple(addresses))  # type: ignore[arg-type]
+
+
+def blame(reason: str) -> int:
+    """Return how much a rank that ended for this reason is to blame: 0 for itself, 1 perhaps, 2 only fell with others.
+
+    Of several that ended the least figure names the cause, and of those alike the first.
+    """
+    return 2 if reason in FOLLOWER_REASONS else 1 if reason in VAGUE_REASONS or not reason else 0
 
 
 def http_address(address: str, port: int) -> str:

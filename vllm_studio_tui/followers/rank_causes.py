@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.job import Cause
+from vllm_studio_tui.domain.ranks import blame
 from vllm_studio_tui.kit.durations import duration_words
 from vllm_studio_tui.kit.sanitize import clean_line
 
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 WAIT = 10.0
 #: Seconds in which ranks that end together may still come, where one has a cause of its own.
 TOGETHER = 1.0
-#: Reasons by which a rank says that another one has ended, or that it does not know why it did.
-FOLLOWER_REASONS = frozenset({
-    "peer_lost", "nccl_error", "distributed_timeout", "engine_died", "engine_error", "process_exited", "exit_unknown",
-    "keeper_lost", "native_crash", "unit_lost", "terminated",
-})  # fmt: skip
 
 
 def cause_of_unit(
@@ -38,8 +34,8 @@ def cause_of_unit(
     """
     if dead:
         ended = [(at, index) for index, at in dead.items() if _whole(ranks[index][1], now - at)]
-        own = [one for one in ended if _reason(ranks[one[1]][1]) not in FOLLOWER_REASONS]
-        chosen = min(own or ended, default=None)
+        chosen = min(ended, key=lambda one: (blame(_reason(ranks[one[1]][1])), one), default=None)
+        own = chosen is not None and blame(_reason(ranks[chosen[1]][1])) == 0
         first = min(dead.values())
         if chosen is not None and now - first > (TOGETHER if own else WAIT if len(dead) < len(ranks) else TOGETHER):
             return _cause_of(*ranks[chosen[1]], ended=len(dead), count=len(ranks))
@@ -86,6 +82,6 @@ def _cause_of(name: str, link: RankLink, *, ended: int, count: int) -> Cause:
     lines = tuple(str(one)[:400] for one in evidence[:12]) if isinstance(evidence, list) else ()
     reason = _reason(link) or "rank_ended"
     advice = str(run.get("advice") or "")
-    if reason in FOLLOWER_REASONS and ended == count and count > 1:
+    if blame(reason) and ended == count and count > 1:
         advice = f"{advice} No rank says more than that it ended: see the log of each.".strip()
     return Cause(reason, f"{name} on {host}: {title}", advice, lines, run.get("retry") is not False)

@@ -24,6 +24,7 @@ from vllm_studio_tui.domain.node_facts import UNLIMITED, NodeFacts, NodeGpu, Nod
 from vllm_studio_tui.domain.ranks import PORTS
 from vllm_studio_tui.kit.file_access import expanded
 from vllm_studio_tui.kit.ports import hold
+from vllm_studio_tui.models.facts import read_facts
 from vllm_studio_tui.models.local import WEIGHTS
 from vllm_studio_tui.models.snapshots import cached_model
 
@@ -127,11 +128,19 @@ def look_at_model(recipe: Recipe, environ: Mapping[str, str]) -> NodeModel:
             bytes=sum(size for _, size in files),
             files=len(files),
             config=_digest(config if config is not None and config.is_file() else files[0][0] if files else None),
+            heads=_heads(place),
         )
     except FileNotFoundError:
         return NodeModel(str(place), there=False)
     except OSError as error:
         return NodeModel(str(place), there=False, trouble=error.strerror or type(error).__name__)
+
+
+def _heads(place: Path) -> int | None:
+    try:
+        return read_facts(place).architecture.heads or None
+    except StudioError:
+        return None
 
 
 def _weights(place: Path) -> list[tuple[Path, int]]:

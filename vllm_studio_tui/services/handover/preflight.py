@@ -28,14 +28,13 @@ LEAST_SHM = 1 * GIB
 LEAST_NOFILE = 4096
 
 
-def node_problems(recipe: Recipe, nodes: Sequence[NodeFacts], heads: int | None = None) -> list[Problem]:
+def node_problems(recipe: Recipe, nodes: Sequence[NodeFacts]) -> list[Problem]:
     """Return what stands against a recipe on these machines, the errors first; each names the machine.
 
     Args:
         nodes: In the recipe's order, the head first.
-        heads: Attention heads of the model, where they are known.
     """
-    found = [*_each(recipe, nodes), *_equal(nodes), *_network(nodes), *_sizes(recipe, nodes, heads)]
+    found = [*_each(recipe, nodes), *_equal(nodes), *_network(nodes), *_sizes(recipe, nodes)]
     return sorted(found, key=lambda one: one.severity != "error")
 
 
@@ -147,7 +146,7 @@ def _network(nodes: Sequence[NodeFacts]) -> Iterator[Problem]:
         yield Problem("nodes", "warning", words, "See that it uses the same network as the others.")
 
 
-def _sizes(recipe: Recipe, nodes: Sequence[NodeFacts], heads: int | None) -> Iterator[Problem]:
+def _sizes(recipe: Recipe, nodes: Sequence[NodeFacts]) -> Iterator[Problem]:
     wanted = _here(recipe)
     for node in nodes:
         # Without a GPU it may be meant: an engine for the CPU.
@@ -161,17 +160,32 @@ def _sizes(recipe: Recipe, nodes: Sequence[NodeFacts], heads: int | None) -> Ite
         yield Problem(
             "nodes", "error", f"{without} has no GPU that a driver tells of, and others have", "See nvidia-smi there."
         )
-    yield from heads_problem(recipe, heads)
-
-
-def heads_problem(recipe: Recipe, heads: int | None) -> Iterator[Problem]:
-    """Yield that the model's heads cannot be split over the ranks."""
+    heads = next((node.model.heads for node in nodes if node.model.heads), None)
     ranks = recipe.tensor_parallel_size
     if heads and heads % ranks:
         fitting = max(one for one in range(1, ranks + 1) if heads % one == 0)
         words = f"{heads} attention heads cannot be split over {ranks} GPUs"
         advice = f"Set it to {fitting}, or use pipeline_parallel_size for the other machines (strategy tp_pp)."
         yield Problem("tensor_parallel_size", "error", words, advice)
+    yield from _weights(recipe, nodes)
+
+
+def _weights(recipe: Recipe, nodes: Sequence[NodeFacts]) -> Iterator[Problem]:
+    """Yield that the weights alone are more than the memory of a GPU, where nothing makes them smaller on the way."""
+    size = max((node.model.bytes or 0 for node in nodes), default=0)
+    told = [(gpu.memory, node.host) for node in nodes for gpu in node.gpus or () if gpu.memory]
+    if not size or not told or recipe.expert_parallel or recipe.quantization or _offloads(recipe):
+        return
+    memory, host = min(told)
+    parts = recipe.tensor_parallel_size * recipe.pipeline_parallel_size
+    if size / parts > memory:
+        words = f"the weights take {gib(size)} GiB, {gib(size / parts)} of each of {parts} GPUs, and one of {host} has "
+        advice = "Use more machines or GPUs (pipeline_parallel_size), or smaller weights."
+        yield Problem("nodes", "error", f"{words}{gib(memory)}", advice)
+
+
+def _offloads(recipe: Recipe) -> bool:
+    return any("offload" in key for key in recipe.extra_args)
 
 
 def _here(recipe: Recipe) -> int:

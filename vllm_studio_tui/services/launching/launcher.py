@@ -139,7 +139,7 @@ class Launcher(Targets):
     ) -> list[Problem]:
         """Return what its backend holds against a launch, and what memory does."""
         found = problems_of(self._places.cache, recipe, backend, context)
-        if self._memory is None or recipe.elsewhere or any(one.severity == "error" for one in found):
+        if self._memory is None or any(one.severity == "error" for one in found):
             return found
         memory = self._memory
         return found + within(lambda: memory(recipe, gpus), "the memory that it needs could not be reckoned")
