@@ -20,6 +20,9 @@ COPIES_INSTEAD = (
 #: Variables by which the libraries between GPUs of several machines are told which network they use.
 INTERFACE_VARIABLES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 
+#: Routers give engines up that load for longer than ten minutes; how long a start may take is the recipe's to say.
+ROUTER_PATIENCE = ("--worker-startup-timeout-secs", "86400", "--worker-startup-check-interval", "5")
+
 
 def one_machine(title: str, recipe: Recipe) -> tuple[RankPart, ...]:
     """Return the one part of an engine that runs on one machine only.

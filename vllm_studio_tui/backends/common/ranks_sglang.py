@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.backends.base import Command, LaunchContext
 from vllm_studio_tui.backends.common.flags import FlagStyle
 from vllm_studio_tui.backends.common.ranks import (
+    ROUTER_PATIENCE,
     disaggregated,
     extra,
     network_variables,
@@ -88,7 +89,7 @@ def router(place: RankPlace, context: LaunchContext, python: str, env: dict[str,
     for address in place.addresses[1:]:
         argv += ["--decode", http_address(address, place.port(HTTP))]
     # Two of them on a machine would have the same default.
-    argv += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(place.port(MEET))]
+    argv += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(place.port(MEET)), *ROUTER_PATIENCE]
     return Command(tuple(argv), env)
 
 

@@ -13,6 +13,7 @@ from vllm_studio_tui.backends.base import Command, LaunchContext
 from vllm_studio_tui.backends.common.commands import find_program, not_found
 from vllm_studio_tui.backends.common.flags import FlagStyle, as_json
 from vllm_studio_tui.backends.common.ranks import (
+    ROUTER_PATIENCE,
     disaggregated,
     extra,
     network_variables,
@@ -127,5 +128,5 @@ def router(place: RankPlace, context: LaunchContext, beside: str, env: dict[str,
     for address in place.addresses[1:]:
         argv += ["--decode", http_address(address, place.port(HTTP))]
     # Two of them on a machine would have the same default.
-    argv += ["--prometheus-port", str(place.port(MEET))]
+    argv += ["--prometheus-port", str(place.port(MEET)), *ROUTER_PATIENCE]
     return Command(tuple(argv), env)
