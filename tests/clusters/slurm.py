@@ -22,7 +22,7 @@ from typing import Any
 NODES = {"n1": "10.77.0.1", "n2": "10.77.0.2"}
 NEEDED = ("unshare", "nsenter", "ip", "munged", "slurmctld", "slurmd", "sbatch")
 #: Seconds that the start of the cluster and a command in it may take.
-START, COMMAND = 15.0, 30.0
+START, COMMAND = 60.0, 30.0
 
 _CONF = """ClusterName=test
 SlurmctldHost={host}(10.77.0.1)
@@ -128,6 +128,10 @@ class Slurm:
         wait_for(lambda: self.job(job)["JobState"] == "RUNNING", "the other job runs")
         return job
 
+    def both_idle(self) -> bool:
+        told = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %T", ok=False).stdout
+        return told.split() == ["n1", "idle", "n2", "idle"]
+
     def start_node(self, node: str) -> None:
         self.start("slurmd", "-D", "-N", node, log=self.root / f"slurmd-{node}.out")
 
@@ -199,17 +203,12 @@ def slurm_cluster() -> Iterator[Slurm]:
             raise AssertionError((root / "init.log").read_text())
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         cluster = Slurm(root, int(children[0]))
-        wait_for(lambda: _idle(cluster), "both nodes are idle")
+        wait_for(cluster.both_idle, "both nodes are idle")
         yield cluster
     finally:
         process.kill()
         process.wait(10)
-        print("KEEP", root) if os.environ.get("KEEP") else shutil.rmtree(root, ignore_errors=True)
-
-
-def _idle(cluster: Slurm) -> bool:
-    told = cluster.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %T", ok=False).stdout
-    return told.split() == ["n1", "idle", "n2", "idle"]
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _init(root: Path) -> None:

@@ -193,6 +193,15 @@ def test_ends_that_this_cluster_did_not_have(
     assert (seen.cause.reason, seen.cause.retry) == (reason, retry)
 
 
+def test_the_rank_that_ended_first_is_named(tmp_path: Path, commands: Commands, system: Slurm) -> None:
+    log = tmp_path / "log"
+    log.write_text("1: no\nsrun: error: n2: task 1: Exited with exit code 3\nsrun: error: n1: task 0: Killed\n")
+    line = RUNNING.replace("JobState=RUNNING", "JobState=FAILED").replace("StdOut=/dev/null", f"StdOut={log}")
+    seen = look(commands, system, line.replace("ExitCode=0:0", "ExitCode=3:0"))
+    assert seen.cause is not None
+    assert (seen.cause.title, seen.cause.weak) == ("rank 1 on n2 ended first: Exited with exit code 3", True)
+
+
 def test_an_end_in_order_has_no_cause_of_slurm(commands: Commands, system: Slurm) -> None:
     seen = look(commands, system, job(11, "COMPLETED"))
     assert (seen.phase, seen.cause) == (Phase.ENDED, None)

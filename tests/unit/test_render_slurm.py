@@ -25,6 +25,18 @@ from vllm_studio_tui.services.render import slurm
 from vllm_studio_tui.services.render.registry import render
 from vllm_studio_tui.services.render.source import RenderedRecipe
 
+SPREAD = recipe(
+    id="spread", model_path="/models/x y", tensor_parallel_size=8, strategy="tp", port=8001,
+    handover={"to": "slurm", "nodes": 4},
+)  # fmt: skip
+COPIES = recipe(
+    id="copies", backend="sglang", model_path="org/m", tensor_parallel_size=2, strategy="tp",
+    handover={"to": "slurm", "nodes": 2},
+)  # fmt: skip
+RANKED = recipe(
+    id="ranked", backend="custom", command="srv --rank={rank} --at {head}:{master_port} --me {address} --port {port}",
+    strategy="tp", handover={"to": "slurm", "nodes": 2},
+)  # fmt: skip
 HOSTILE = 'it\'s "$(touch pwned)" `id` ;&|<>\\ $HOME *'
 
 
@@ -99,15 +111,43 @@ def test_what_cannot_be_a_job_is_refused_in_words(one: Recipe, cause: str) -> No
     assert cause in error.value.cause
 
 
+def test_ranks_of_several_nodes_find_each_other_by_what_slurm_tells_them() -> None:
+    text = text_of(SPREAD)
+    assert {"--nodes=4", "--gpus-per-node=2"} <= set(told(text))
+    first, other = text[text.index("rank() {") : text.index("\nsrun")].split("  fi\n")
+    for words in (first, other):
+        assert "--nnodes 4" in words
+        assert '--master-addr "$head"' in words
+        assert '--master-port "$meet"' in words
+    assert ("--node-rank 0" in first, "--headless" in first) == (True, False)
+    assert ('--node-rank "$SLURM_NODEID"' in other, "--headless" in other) == (True, True)
+    assert "srun --ntasks=4 --ntasks-per-node=1 --label" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"strategy": "pd"}, "its parts on several nodes are not alike"),
+        ({"extra_args": {"distributed_executor_backend": "ray"}}, "Ray places its ranks"),
+        ({"tensor_parallel_size": 3}, "3 cannot be split over 4 machines"),
+    ],
+)
+def test_what_cannot_be_ranks_of_a_job_is_refused_in_words(fields: dict[str, Any], cause: str) -> None:
+    with pytest.raises(StudioError) as error:
+        render("slurm", source(SPREAD.model_copy(update=fields)))
+    assert cause in error.value.cause
+
+
 def test_who_can_use_it_without_a_key_is_said() -> None:
     assert "It has no api_key" in text_of(CUSTOM)
     assert "It has no api_key" not in text_of(CODER)
 
 
-@pytest.mark.parametrize("one", [CODER, GGUF, CUSTOM], ids=lambda one: one.id)
+@pytest.mark.parametrize("one", [CODER, GGUF, CUSTOM, SPREAD, COPIES, RANKED], ids=lambda one: one.id)
 def test_shells_have_nothing_against_it(one: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "job"
-    path.write_text(text_of(handed(one, cpus=2, setup=("module load x",), options=("--comment=it's $HOME",))))
+    told = {"nodes": one.handover.nodes, "cpus": 2, "setup": ("module load x",), "options": ("--comment=it's $HOME",)}
+    path.write_text(text_of(handed(one, **told)))
     subprocess.run(["bash", "-n", path], check=True)
     if shutil.which("shellcheck"):
         # 2016: words in single quotes are meant to be as they are; 2317: `rank` is called by the shell of the step.
@@ -219,6 +259,20 @@ def test_a_port_that_another_job_of_the_node_has_is_not_taken(node: Node) -> Non
     out = node_end(node, job)
     assert int(words[3]) > wanted
     assert f"vllm-studio serves at 127.0.0.1:{words[3]}\n" in out
+
+
+def test_a_rank_fills_in_its_number_the_head_and_the_ports(node: Node) -> None:
+    wanted = free_port()
+    line = f"{node.bin}/engine --rank={{rank}} --at {{head}}:{{master_port}} --me {{address}} --port {{port}} 'a $b'"
+    one = recipe(
+        id="own", backend="custom", command=line, strategy="tp", port=wanted, handover={"to": "slurm", "nodes": 2}
+    )
+    job = node.start(slurm.script(rendered(one))[0], SLURM_NODEID="1", SLURMD_NODENAME="n2")
+    words, _ = node.told()
+    assert words == [
+        "--rank=1", "--at", f"127.0.0.1:{wanted + 1}", "--me", "n2", "--port", str(wanted), "a $b",
+    ]  # fmt: skip
+    node_end(node, job)
 
 
 def test_without_its_secret_a_job_does_not_start(node: Node) -> None:

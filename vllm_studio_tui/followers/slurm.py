@@ -12,24 +12,21 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from vllm_studio_tui.domain.job import Cause, Part, Phase
 from vllm_studio_tui.followers import slurm_words
-from vllm_studio_tui.followers.slurm_marks import LIMIT_CODE, SERVES
+from vllm_studio_tui.followers.slurm_log import JobLog, where_it_serves
+from vllm_studio_tui.followers.slurm_marks import LIMIT_CODE
 from vllm_studio_tui.followers.system import Job, Look, System, SystemTrouble
 
 #: Seconds that a command may take: clients of a controller that is away hang for minutes.
 PATIENCE = 20.0
 #: Seconds between two looks, at first and when nothing has changed for long: controllers serve everybody.
 SOON, LATE = 2.0, 15.0
-#: Bytes of a log that are passed on at once.
-PIECE = 256 * 1024
 #: Seconds that a running job may take until its log can be seen here: shared file systems are slow.
 LOG_SEEN = 30.0
 SCRIPT = "job.sbatch"
 _FIELD = re.compile(r"(?:^| )([A-Z][A-Za-z:/*]*)=")
-_SERVES = re.compile(re.escape(SERVES) + r"([A-Za-z0-9][A-Za-z0-9_.-]{0,252}):([0-9]{1,5})\b")
 _HANDLE = re.compile(r"slurm:([0-9]+)(?:@([A-Za-z0-9_.-]+))?")
 _UNKNOWN_JOB = re.compile(r"invalid job id", re.IGNORECASE)
 _NAMES = {"JobId", "JobState", "Reason", "ExitCode", "TimeLimit", "StartTime", "NodeList", "SchedNodeList", "Comment",
@@ -44,11 +41,10 @@ class Slurm(System):
         self.every = SOON
         self._changed = time.monotonic()
         self._seen: tuple[str, ...] = ()
-        self._output = str(job.memory.get("output") or "")
+        self._log = JobLog(job.memory)
         self._running_since: float | None = None
         self._ranks: tuple[str, list[str]] = ("", [])
         self._addresses: dict[str, str] = {}
-        self._tail = b""
 
     # --- submitting -----------------------------------------------------------------------------------------
 
@@ -123,13 +119,13 @@ class Slurm(System):
         parts = self._parts(facts, state)
         if state == "COMPLETING":
             return Look(Phase.RUNNING, state, "SLURM ends it", parts=parts)
-        found = _SERVES.search(facts.get("Comment", "")) or self._told_in_log()
-        address = (self._address_of(found[1]), int(found[2])) if found else None
+        found = where_it_serves(facts.get("Comment", "")) or self._log.serves
+        address = (self._address_of(found[0]), found[1]) if found else None
         trouble = ""
         if state in ("SUSPENDED", "STOPPED"):
             trouble = "SLURM suspended it: it answers nobody until it goes on"
-        elif not self._log_here() and time.monotonic() - self._running_since > LOG_SEEN:
-            trouble = f"its log {self._output} cannot be read here: the nodes write it to a file system of their own"
+        elif not self._log.here and time.monotonic() - self._running_since > LOG_SEEN:
+            trouble = f"its log {self._log.path} cannot be read here: the nodes write it to a file system of their own"
         return Look(Phase.RUNNING, state, "" if address else "its node begins", trouble, address, parts)
 
     def _ended(self, state: str, facts: Mapping[str, str]) -> Look:
@@ -144,6 +140,9 @@ class Slurm(System):
         who = self._who_cancelled() if state == "CANCELLED" else ""
         if state in ("NODE_FAIL", "BOOT_FAIL"):
             nodes = self._failed_nodes(nodes) or nodes
+        first = self._log.first_to_end() if state == "FAILED" and len(parts) > 1 else None
+        if first and code.partition(":")[2] in ("", "0"):
+            return Look(Phase.ENDED, state, cause=slurm_words.rank_ended(*first), parts=parts)
         cause = slurm_words.ending(state, code=code, limit=limit, nodes=nodes, who=who, reason=facts.get("Reason", ""))
         return Look(Phase.ENDED, state, cause=cause, parts=parts)
 
@@ -224,47 +223,12 @@ class Slurm(System):
     # --- its log --------------------------------------------------------------------------------------------
 
     def _note_output(self, facts: Mapping[str, str]) -> None:
-        path = self._expanded(facts.get("StdOut", ""))
-        if path and path != self._output:
-            self._output = self.job.memory["output"] = path
-            self.job.memory.pop("read", None)
-
-    def _expanded(self, pattern: str) -> str:
-        """Return the path of a pattern, which newer versions of SLURM show as it was given."""
+        """Take the path of its log, which newer versions of SLURM show as the pattern that was given."""
         parts = {"%": "%", "j": self._number, "J": self._number, "A": self._number, "x": self.job.run_id}
-        return re.sub(r"%(.)", lambda found: parts.get(found[1], found[0]), pattern)
-
-    def _log_here(self) -> bool:
-        return self._output == "/dev/null" or (bool(self._output) and Path(self._output).is_file())
+        self._log.note(re.sub(r"%(.)", lambda found: parts.get(found[1], found[0]), facts.get("StdOut", "")))
 
     def log(self) -> bytes:
-        if not self._output:
-            return b""
-        start = self.job.memory.get("read")
-        start = start if isinstance(start, int) and not isinstance(start, bool) else 0
-        try:
-            with Path(self._output).open("rb") as file:
-                if file.seek(0, os.SEEK_END) < start:  # somebody made it shorter
-                    start = 0
-                file.seek(start)
-                piece = file.read(PIECE)
-        except OSError:
-            return b""
-        if piece:
-            self.job.memory["read"] = start + len(piece)
-            self._notice(piece)
-        return piece
-
-    def _notice(self, piece: bytes) -> None:
-        """Keep where it serves, which its log tells too."""
-        text = (self._tail + piece).decode(errors="replace")
-        self._tail = piece[-300:]
-        found = _SERVES.search(text)
-        if found:
-            self.job.memory.setdefault("serves", found[0])
-
-    def _told_in_log(self) -> re.Match[str] | None:
-        return _SERVES.search(str(self.job.memory.get("serves") or ""))
+        return self._log.read()
 
     # --- ending ---------------------------------------------------------------------------------------------
 

@@ -170,3 +170,8 @@ def _failed(code: str, nodes: str) -> Cause:
         return Cause("slurm_signal", f"signal {signal} ended it on {nodes or 'its node'}", "See its log.", weak=True)
     killed = f": signal {int(number) - 128}" if number.isdigit() and int(number) > 128 else ""
     return Cause("slurm_exit_code", f"its job ended with exit code {number}{killed}", "See its log.", weak=True)
+
+
+def rank_ended(node: str, rank: str, how: str) -> Cause:
+    """Return why a job of several ranks ended: the one that ended first took the others with it."""
+    return Cause("slurm_rank_ended", f"rank {rank} on {node} ended first: {how}", "See what its log says.", weak=True)

@@ -108,25 +108,30 @@ def _gathered(
         if not backend.needs_launch:
             return bare
         context = LaunchContext(settings, recipe.host, port, environ=environ)
-        shown = preview(usable, backend, context, missing_ok=True, run_id=recipe.id)
+        command = _here(usable, backend, context)
         image = recipe.docker.image if recipe.runtime == "docker" else backend.image
         contained = _contained(usable, backend, context) if image else None
         return replace(
             bare,
             image=image,
-            command=RenderedCommand(
-                shown.argv,
-                {key: value for key, value in shown.env.items() if key not in shown.env_refs},
-                shown.env_refs,
-                shown.stop_argv,
-            ),
+            command=command,
             contained=contained,
             volumes=_volumes(usable, backend, contained),
             local_model=is_local(usable.model_path),
             contained_rank=lambda place: _contained(usable, backend, replace(context, rank=place)),
+            command_at=lambda host, port, place: _here(
+                usable, backend, replace(context, host=host, port=port, rank=place)
+            ),
         )
     except StudioError as error:
         return replace(bare, problem=f"{error.title}: {' '.join(error.cause.split())}".rstrip(": "))
+
+
+def _here(recipe: Recipe, backend: Backend, context: LaunchContext) -> RenderedCommand:
+    """Return the command as this machine makes it, which need not have the engine."""
+    shown = preview(recipe, backend, context, missing_ok=True, run_id=recipe.id)
+    plain = {key: value for key, value in shown.env.items() if key not in shown.env_refs}
+    return RenderedCommand(shown.argv, plain, shown.env_refs, shown.stop_argv)
 
 
 def _masked(recipe: Recipe) -> Recipe:

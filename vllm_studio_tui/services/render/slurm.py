@@ -7,19 +7,18 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from vllm_studio_tui.backends import registry
+from vllm_studio_tui.domain.ranks import PORTS as RANK_PORTS
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.followers.slurm_marks import LIMIT_CODE, LIMIT_SECONDS, PORTS, SERVES
-from vllm_studio_tui.services.render.lines import files_of_each, not_said, refused, wrapped
+from vllm_studio_tui.services.render.lines import files_of_each, not_said, refused
+from vllm_studio_tui.services.render.slurm_ranks import Ranks, exports, rank_function, ranks_of
 from vllm_studio_tui.services.render.source import (
     Files,
-    RenderedCommand,
     RenderedRecipe,
     RenderSource,
     secret_variable,
 )
 
-#: Where an engine listens on its node: which address others reach that by is known to the cluster alone.
-LISTENS = "0.0.0.0"  # noqa: S104
 #: Options of sbatch that would make something else of it than one job that serves.
 _NOT_OURS = {
     "-a": "--array", "--array": "--array", "-W": "--wait", "--wait": "--wait", "--wrap": "--wrap",
@@ -55,31 +54,41 @@ def script(one: RenderedRecipe, *, name: str = "", output: str = "", port: int |
     Raises:
         StudioError: It cannot be a job of SLURM.
     """
-    command = _command(one)
-    secrets = {key: secret_variable(one, key, reference) for key, reference in command.env_refs.items()}
+    _refuse(one)
+    ranks = ranks_of(one)
+    refs = ranks.first.env_refs
+    secrets = {key: secret_variable(one, key, reference) for key, reference in refs.items()}
     lines = _options(one, secrets.values(), name or one.recipe.id, output or f"{one.recipe.id}-%j.log")
-    lines += ["", *_environment(command, secrets)]
     if one.recipe.handover.setup:
         lines += ["", *one.recipe.handover.setup]
     if one.recipe.cwd:
         lines.append(f"cd {_path(one.recipe.cwd)} || exit 1")
-    lines += ["", *_where(one, command, port or one.port), "", *_rank(command, one.port), "", *_step(one.recipe)]
-    return "\n".join(lines) + "\n", [*not_said(one.recipe, "nodes", "strategy", "handover"), *_notes(one, secrets)]
+    first = (port or one.port) if ranks.chosen else one.port
+    lines += [
+        "",
+        *_where(one, ranks, first),
+        "",
+        *exports(ranks, secrets),
+        "",
+        *rank_function(ranks),
+        "",
+        *_step(one.recipe),
+    ]
+    notes = [*not_said(one.recipe, "nodes", "strategy", "handover"), *_notes(one, secrets)]
+    if not ranks.chosen:
+        notes.append(f"Its command names no port: it is {one.port}, whoever else has it on the node.")
+    return "\n".join(lines) + "\n", notes
 
 
-def _command(one: RenderedRecipe) -> RenderedCommand:
+def _refuse(one: RenderedRecipe) -> None:
+    """Refuse what cannot be a job, whatever its command is."""
     if one.problem:
         raise refused(one.problem)
-    if one.command is None:
-        raise refused("it is run by somebody else")
     if one.recipe.runtime == "docker":
         raise refused(
             "its runtime is docker, which nodes of SLURM do not have: take runtime native, with an `executable` that "
             "enters the image (apptainer exec --nv IMAGE ..), or with `module load` in handover.setup"
         )
-    if one.recipe.node_count > 1:
-        raise refused("its engine on several nodes of SLURM is not made yet")
-    return one.command
 
 
 # --- what SLURM is told -----------------------------------------------------------------------------------
@@ -173,36 +182,35 @@ def gpus_a_node(recipe: Recipe) -> int:
 # --- what runs there --------------------------------------------------------------------------------------
 
 
-def _environment(command: RenderedCommand, secrets: dict[str, str]) -> list[str]:
-    """Return the lines that export the engine's variables; which GPUs it sees is SLURM's business."""
-    lines = [
-        f"export {name}={shlex.quote(value)}"
-        for name, value in command.env.items()
-        if not name.endswith("_VISIBLE_DEVICES")
-    ]
-    return lines + [f'export {key}="${{{name}:?the secret of {key}}}"' for key, name in secrets.items()]
-
-
 def _path(place: str) -> str:
     if place in ("~", "~/"):
         return "~"
     return f"~/{shlex.quote(place[2:])}" if place.startswith("~/") else shlex.quote(place)
 
 
-def _where(one: RenderedRecipe, command: RenderedCommand, first: int) -> list[str]:
+def _where(one: RenderedRecipe, ranks: Ranks, first: int) -> list[str]:
     """Return the lines that find out where it serves, and tell that in the log and in the job's comment."""
     comment = next(
         (word.split("=", 1)[1] for word in _joined(one.recipe.handover.options) if word.startswith("--comment=")), ""
     )
-    chosen = _port_word(command.argv, one.port) is not None
-    lines = ['head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)']
-    lines.append(f"port={first if chosen else one.port}")
-    if chosen:
+    several = ranks.others is not None
+    lines = ['head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)', f"port={first}"]
+    if several:
+        lines.append("meet=$((port + 1))")
+    if ranks.chosen:
+        meet = "; meet=$((port + 1))" if several else ""
+        more = RANK_PORTS if several else 0
         lines += [
-            "# Another job of this node may have the port: the next one that nobody listens on is taken.",
+            "# Other jobs of this node may have a port: the next one is taken that nobody listens on.",
             f"last=$((port + {PORTS}))",
-            'taken() { (exec 3<>"/dev/tcp/$1/$port") 2>/dev/null; }',
-            'while { taken 127.0.0.1 || taken "$head"; } && [ "$port" -lt "$last" ]; do port=$((port + 1)); done',
+            "taken() {",
+            "  local at",
+            f'  for at in $(seq "$port" $((port + {more}))); do',
+            '    { (exec 3<>"/dev/tcp/127.0.0.1/$at") || (exec 3<>"/dev/tcp/$head/$at"); } 2>/dev/null && return',
+            "  done",
+            "  return 1",
+            "}",
+            f'while [ "$port" -lt "$last" ] && taken; do port=$((port + 1)){meet}; done',
         ]
     told = shlex.quote(f"{comment} ") if comment else ""
     return [
@@ -212,37 +220,14 @@ def _where(one: RenderedRecipe, command: RenderedCommand, first: int) -> list[st
     ]
 
 
-def _rank(command: RenderedCommand, port: int) -> list[str]:
-    """Return the function that becomes the engine on a node."""
-    return ["rank() {", "  " + f"exec {_shell_words(command.argv, port)}".replace("\n", "\n  "), "}"]
-
-
-def _shell_words(argv: Sequence[str], wanted: int) -> str:
-    """Return a command for a shell, with the node's addresses and the port that was found in place of the recipe's."""
-    words = list(argv)
-    port = _port_word(words, wanted)
-    host = next((at + 1 for at, word in enumerate(words[:-1]) if word == "--host"), None)
-    if host is not None:
-        words[host] = LISTENS
-    if port is None:
-        return wrapped(words)
-    # Quoted words stand for themselves: the one that the shell is to fill in is put in after the quoting.
-    before, after = wrapped(words[:port]), wrapped(words[port + 1 :])
-    return f'{before} "$port"' + (f" \\\n  {after}" if after else "")
-
-
-def _port_word(argv: Sequence[str], port: int) -> int | None:
-    """Return where in a command its port stands; None where it is not a word of its own."""
-    return next((at for at, word in enumerate(argv) if at and argv[at - 1] == "--port" and word == str(port)), None)
-
-
 def _step(recipe: Recipe) -> list[str]:
     cpus = f"--cpus-per-task={recipe.handover.cpus} " if recipe.handover.cpus else ""
     several = "--label " if recipe.node_count > 1 else ""
+    names = "head port meet" if several else "head port"
     return [
         # The function goes along as text: the script itself lies on the first node alone.
         f"srun --ntasks={recipe.node_count} --ntasks-per-node=1 {cpus}{several}--kill-on-bad-exit=1 --wait=30 \\",
-        '  bash -c "$(declare -p head port); $(declare -f rank); rank" &',
+        f'  bash -c "$(declare -p {names}); $(declare -f rank); rank" &',
         "step=$!",
         "limit=",
         "# SLURM tells the engine itself when the job is cancelled; the script only waits until it has ended.",
@@ -266,6 +251,4 @@ def _notes(one: RenderedRecipe, secrets: dict[str, str]) -> list[str]:
         found.append("It has no api_key: everybody who reaches the node can use it. Set one in the recipe.")
     if one.local_model:
         found.append("The path of the model must be there on the nodes too.")
-    if one.command is not None and _port_word(one.command.argv, one.port) is None:
-        found.append(f"Its command has no --port: the port is {one.port}, whoever else has it on the node.")
     return found

@@ -50,6 +50,7 @@ class RenderedRecipe:
             recipe the other files that its command reads. Without those of the recipe's own `docker.volumes`.
         local_model: The model is a path of this machine, named or stood for (`demo:..`).
         problem: Why it makes no command; empty where it makes one.
+        command_at: Returns what `command` is on another host and port, and for a part of an engine on several machines.
         contained_rank: Returns what `contained` is for one part of an engine that runs on several machines.
     """
 
@@ -65,6 +66,9 @@ class RenderedRecipe:
     volumes: tuple[str, ...] = ()
     local_model: bool = False
     problem: str = ""
+    command_at: Callable[[str, int, RankPlace | None], RenderedCommand] | None = field(
+        default=None, compare=False, repr=False
+    )
     contained_rank: Callable[[RankPlace], RenderedCommand] | None = field(default=None, compare=False, repr=False)
 
     @property
