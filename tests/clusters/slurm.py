@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 NODES = {"n1": "10.77.0.1", "n2": "10.77.0.2"}
+#: What accounting needs beside: `apt install slurmdbd mariadb-server`.
+ACCOUNTING = ("slurmdbd", "mariadbd", "mysql_install_db")
 NEEDED = ("unshare", "nsenter", "ip", "munged", "slurmctld", "slurmd", "sbatch")
 #: Seconds that the start of the cluster and a command in it may take.
 START, COMMAND = 60.0, 30.0
@@ -51,13 +54,30 @@ SlurmdTimeout=6
 MessageTimeout=5
 KillWait=3
 MinJobAge=600
-AccountingStorageType=accounting_storage/none
+AccountingStorageType=accounting_storage/{accounting}
+AccountingStorageHost=10.77.0.1
+AccountingStoragePort=7021
+AccountingStoragePass={root}/munge/socket
 JobCompType=jobcomp/none
 JobAcctGatherType=jobacct_gather/none
 NodeName=n1 NodeHostname={host} NodeAddr=10.77.0.1 Port=7011 CPUs=4 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=10.77.0.2 Port=7012 CPUs=4 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 State=UP
 PartitionName=short Nodes=n1,n2 MaxTime=1 OverTimeLimit=0 State=UP
+"""
+
+_ACCOUNTS = """AuthType=auth/munge
+AuthInfo=socket={root}/munge/socket
+DbdHost={host}
+DbdAddr=10.77.0.1
+DbdPort=7021
+SlurmUser=root
+LogFile={root}/slurmdbd.log
+PidFile={root}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=slurm
 """
 
 
@@ -132,6 +152,10 @@ class Slurm:
         told = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %T", ok=False).stdout
         return told.split() == ["n1", "idle", "n2", "idle"]
 
+    def both_idle_or_busy(self) -> bool:
+        told = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T", ok=False).stdout
+        return set(told.split()) <= {"idle", "mixed", "allocated"}
+
     def start_node(self, node: str) -> None:
         self.start("slurmd", "-D", "-N", node, log=self.root / f"slurmd-{node}.out")
 
@@ -179,23 +203,31 @@ def wait_for(what: Callable[[], Any], words: str, limit: float = START) -> Any:
         time.sleep(0.1)
 
 
-def missing() -> str:
+def missing(*more: str) -> str:
     """Return why no cluster can be made here; empty where it can."""
     if os.geteuid():
         return "a network namespace needs root"
-    absent = [name for name in NEEDED if not shutil.which(name)]
-    return f"not installed: {', '.join(absent)} (apt install slurm-wlm munge)" if absent else ""
+    absent = [name for name in (*NEEDED, *more) if not shutil.which(name)]
+    return f"not installed: {', '.join(absent)} (apt install slurm-wlm munge slurmdbd mariadb-server)" if absent else ""
 
 
 @contextlib.contextmanager
-def slurm_cluster() -> Iterator[Slurm]:
-    """Start a cluster, and end all of it."""
+def slurm_cluster(*, accounting: bool = False) -> Iterator[Slurm]:
+    """Start a cluster, and end all of it.
+
+    Args:
+        accounting: SLURM keeps what became of jobs in a database, which takes ten seconds more.
+    """
     root = Path(tempfile.mkdtemp(prefix="studio-slurm-", dir="/tmp"))
     root.chmod(0o755)
     words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with (root / "init.log").open("ab") as log:
         process = subprocess.Popen(
-            [*words, sys.executable, __file__, str(root)], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/"
+            [*words, sys.executable, __file__, str(root), "slurmdbd" if accounting else "none"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd="/",
         )
     try:
         wait_for(lambda: (root / "up").exists() or process.poll() is not None, "the daemons are started")
@@ -211,7 +243,7 @@ def slurm_cluster() -> Iterator[Slurm]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _init(root: Path) -> None:
+def _init(root: Path, accounting: str) -> None:
     """Be the first process of the namespaces: make network, files and daemons, then bury what dies."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _network()
@@ -226,12 +258,14 @@ def _init(root: Path) -> None:
     for number, device in enumerate(devices):
         os.mknod(device, 0o666 | 0o020000, os.makedev(1, 3))
         assert number < 4
-    (root / "slurm.conf").write_text(_CONF.format(root=root, host=host))
+    (root / "slurm.conf").write_text(_CONF.format(root=root, host=host, accounting=accounting))
     (root / "gres.conf").write_text(
         "".join(f"NodeName={name} Name=gpu File={root}/gpu{at}\n" for at, name in enumerate(("n1", "n1", "n2", "n2")))
     )
     _start_munge(root / "munge")
     environ = {**os.environ, "SLURM_CONF": str(root / "slurm.conf")}
+    if accounting != "none":
+        _start_accounting(root, host, environ)
     for name, words in {
         "slurmctld": ["slurmctld", "-D"],
         "slurmd-n1": ["slurmd", "-D", "-N", "n1"],
@@ -262,12 +296,34 @@ def _start_munge(folder: Path) -> None:
     words = ["munged", "--foreground", f"--key-file={key}", f"--socket={folder}/socket", f"--pid-file={folder}/pid"]
     words += [f"--log-file={folder}/log", f"--seed-file={folder}/seed"]
     subprocess.Popen(words, user="munge", group="munge", extra_groups=[], stdin=subprocess.DEVNULL, cwd=folder)
-    end = time.monotonic() + 20
-    while not (folder / "socket").exists():
-        if time.monotonic() > end:
-            raise SystemExit("munged does not start")
-        time.sleep(0.05)
+    wait_for((folder / "socket").exists, "munged listens")
+
+
+def _start_accounting(root: Path, host: str, environ: Mapping[str, str]) -> None:
+    """Start a database, and SLURM's accounting on it, which has to be there before the controller."""
+    data = root / "database"
+    data.mkdir()
+    shutil.chown(data, "mysql", "mysql")
+    where = [f"--datadir={data}", "--user=mysql"]
+    make = ["mysql_install_db", *where, "--auth-root-authentication-method=normal"]
+    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+    words = ["mariadbd", "--no-defaults", *where, f"--socket={data}/socket", "--skip-networking"]
+    subprocess.Popen([*words, f"--pid-file={data}/pid"], stdin=subprocess.DEVNULL, cwd=data)
+    wait_for((data / "socket").exists, "the database listens")
+    conf = root / "slurmdbd.conf"
+    conf.touch(mode=0o600)
+    conf.write_text(_ACCOUNTS.format(root=root, host=host))
+    subprocess.Popen(["slurmdbd", "-D"], env={**environ, "MYSQL_UNIX_PORT": f"{data}/socket"}, cwd=root)
+    wait_for(lambda: _listens("10.77.0.1", 7021), "accounting listens")
+
+
+def _listens(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
-    _init(Path(sys.argv[1]))
+    _init(Path(sys.argv[1]), sys.argv[2])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.slurm import Slurm, missing, slurm_cluster, wait_for
+from tests.clusters.slurm import ACCOUNTING, Slurm, missing, slurm_cluster, wait_for
 from tests.process.serving import small_model
 from vllm_studio_tui.domain.run import FINAL, State
 
@@ -102,6 +102,10 @@ class Studio:
 
 @pytest.fixture
 def studio(cluster: Slurm) -> Iterator[Studio]:
+    yield from studio_in(cluster)
+
+
+def studio_in(cluster: Slurm) -> Iterator[Studio]:
     home = cluster.root / f"home-{os.urandom(4).hex()}"
     home.mkdir(mode=0o700)
     one = Studio(cluster, home)
@@ -163,6 +167,30 @@ def test_a_job_that_somebody_cancels_is_told_as_that(studio: Studio, cluster: Sl
     cluster.run("scancel", run["handle"].removeprefix("slurm:"))
     ended = studio.until(state=State.FAILED)
     assert (ended["reason"], ended["title"]) == ("slurm_cancelled", "somebody cancelled it in SLURM")
+
+
+@pytest.mark.skipif(bool(missing(*ACCOUNTING)), reason=missing(*ACCOUNTING) or "it is here")
+def test_where_slurm_keeps_accounts_it_is_told_who_cancelled_a_job() -> None:
+    with slurm_cluster(accounting=True) as cluster:
+        for studio in studio_in(cluster):
+            run = studio.ready(studio.recipe())
+            cluster.run("scancel", run["handle"].removeprefix("slurm:"))
+            assert studio.until(state=State.FAILED)["title"] == "root cancelled it in SLURM"
+
+
+def test_a_job_whose_node_fails_is_submitted_again_by_the_policy_of_its_recipe(studio: Studio, cluster: Slurm) -> None:
+    recipe = studio.recipe(restart={"policy": "on-failure", "delay": 0.5})
+    first = studio.ready(recipe)
+    try:
+        cluster.kill_node("n1")
+        wait_for(lambda: studio.now()["restarts"] == 1, "it is submitted again")
+        second = studio.until(state=State.READY)
+        assert second["handle"] != first["handle"]
+        wait_for(lambda: [part["where"] for part in studio.now()["parts"]] == ["n2"], "it is on the other node")
+        assert studio.ask(recipe).strip()
+    finally:
+        cluster.start_node("n1")
+        wait_for(cluster.both_idle_or_busy, "both nodes work again")
 
 
 def test_a_time_limit_that_is_over_is_told_as_that_and_the_engine_ends_in_order(studio: Studio) -> None:
