@@ -221,7 +221,7 @@ def running(logs: Path, *, gpus: int = 2, token: str = "") -> Iterator[Cluster]:
 
 def _namespaces(environment: Path, logs: Path, gpus: int, token: str) -> tuple[subprocess.Popen[str], int]:
     """Start the first process in namespaces of its own, with a link to here; it, and the one inside."""
-    kept = {"PATH": os.environ["PATH"], "HOME": str(logs), "LANG": "C.UTF-8", "RAY_SERVE_LOG_TO_STDERR": "1"}
+    kept = {"PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8", "RAY_SERVE_LOG_TO_STDERR": "1"}
     told = {"RAY": str(environment / "bin/ray"), "NET": NET, "GCS": str(GCS), "DASHBOARD": str(DASHBOARD)}
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
     init = subprocess.Popen(

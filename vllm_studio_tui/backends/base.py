@@ -166,6 +166,7 @@ class Backend(ABC):
         memory: How it shares out the memory of a GPU; None: unknown, and nothing is said of what fits.
         image: Its official container image, with a tag that moves; None: there is none.
         images: Repositories of other images that have it, and as the official one start it.
+        ray_engine: What Ray Serve's own module for language models calls it; None: that does not run it.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
         process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
         stages: Patterns of log lines that show its stage of loading; the first that matches a line counts.
@@ -229,6 +230,7 @@ class Backend(ABC):
     image: str | None = None
     images: tuple[str, ...] = ()
     image_runs_engine: bool = False
+    ray_engine: str | None = None
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()
     memory_lines: tuple[MemoryLine, ...] = ()

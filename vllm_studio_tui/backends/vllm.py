@@ -141,6 +141,7 @@ class Vllm(Backend):
     process_titles = ("VLLM::",)
     image = "vllm/vllm-openai:latest"
     images = ("vllm/vllm-openai-rocm", "vllm/vllm-openai-cpu", "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo")
+    ray_engine = "vLLM"
     stages = STAGES
     memory_lines = MEMORY_LINES
     guarded_path = "/v1/models"

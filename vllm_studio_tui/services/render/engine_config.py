@@ -59,7 +59,7 @@ def _file(one: RenderedRecipe, source: RenderSource) -> str:
         raise StudioError("it cannot be written", cause=f"{one.recipe.backend} reads no file of flags")
     if one.command is None:
         raise StudioError("it cannot be written", cause=one.problem or "it makes no command")
-    flags = _flags(backend, one, one.command)
+    flags = flags_of(backend, one, one.command)
     text = yaml_text(flags)
     start = f"Start: {shlex.join(_program(backend, one.command))} --config {one.recipe.id}.yaml"
     told = [start, *secret_notes(one, one.command), *_lost(one.recipe, text)]
@@ -76,7 +76,7 @@ def _program(backend: Backend, command: RenderedCommand) -> tuple[str, ...]:
     return command.argv[: len(command.argv) - len(pasted.arguments)] if pasted is not None else command.argv[:1]
 
 
-def _flags(backend: Backend, one: RenderedRecipe, command: RenderedCommand) -> dict[str, Any]:
+def flags_of(backend: Backend, one: RenderedRecipe, command: RenderedCommand) -> dict[str, Any]:
     """Return the arguments of a command by their flags, as the values that they mean."""
     from vllm_studio_tui.services.recipes.formats.engine_flags import field_of, options_of
 

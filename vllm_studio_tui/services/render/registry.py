@@ -40,6 +40,7 @@ KINDS = {
     "lws": Kind("lws", "a LeaderWorkerSet for Kubernetes: copies that take several nodes"),
     "production-stack": Kind("production_stack", "values for the Helm chart of vLLM's production-stack"),
     "prometheus": Kind("prometheus", "what to scrape, rules over all engines, alerts", of_recipes=False),
+    "ray-serve": Kind("ray_serve", "an application of Ray Serve, and what runs other engines there"),
     "shell": Kind("shell", "scripts that start the engines without the studio"),
     "skypilot": Kind("skypilot", "SkyPilot tasks, served where they have copies"),
     "slurm": Kind("slurm", "scripts for SLURM's sbatch"),
