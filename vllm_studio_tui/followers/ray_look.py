@@ -235,7 +235,7 @@ def _why(found: Mapping[str, Any]) -> Cause:
     last = errors[-1] if errors else (lines[-1].strip() if lines else "")
     title = f"Ray could not deploy it: {last[:400]}" if last else "Ray could not deploy it"
     advice = "See its log; Ray tried it several times and gave up."
-    return Cause("ray_deploy_failed", title, advice, tuple(line[:400] for line in lines[-EVIDENCE:]))
+    return Cause("ray_deploy_failed", title, advice, tuple(line[:400] for line in lines[-EVIDENCE:]), weak=True)
 
 
 def _text(value: Any) -> str:

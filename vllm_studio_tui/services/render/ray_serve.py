@@ -38,8 +38,8 @@ _RAYS_OWN = frozenset({
     "distributed_executor_backend", "uds", "ssl_keyfile", "ssl_certfile",
 })  # fmt: skip
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
-#: Variables that Ray sets for each replica.
-_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+#: Variables that Ray sets for each replica, and the token of its dashboard, which is not for engines.
+_NOT_PASSED = frozenset({"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "RAY_AUTH_TOKEN"})
 
 
 def render(source: RenderSource) -> Files:
@@ -81,7 +81,7 @@ def serve_options() -> dict[str, Any]:
 
 
 def _where_secrets(one: RenderedRecipe) -> list[str]:
-    if one.command is None or not one.command.env_refs:
+    if one.command is None or not secrets_of(one.command):
         return []
     return ["These secrets are read on the nodes: in the environment that Ray was started with, or files there."]
 
@@ -104,6 +104,11 @@ def application(one: RenderedRecipe, name: str) -> dict[str, Any]:
     if backend.ray_engine:
         return made | _of_ray(one, one.command, backend)
     return made | _of_ours(one, one.command, backend)
+
+
+def secrets_of(command: RenderedCommand) -> dict[str, str]:
+    """Return the variables of an engine whose values are secrets, with their references."""
+    return {key: reference for key, reference in command.env_refs.items() if key not in _NOT_PASSED}
 
 
 def _scaling(recipe: Recipe) -> dict[str, Any]:
@@ -155,11 +160,9 @@ def _of_ray(one: RenderedRecipe, command: RenderedCommand, backend: Backend) -> 
         "bundle_per_worker": worker,
         "strategy": "STRICT_PACK" if told.nodes == 1 else "PACK",
     }
-    variables = dict(command.env)
-    for name in _GPU_VARIABLES:
-        variables.pop(name, None)
+    variables = {key: value for key, value in command.env.items() if key not in _NOT_PASSED}
     # The node's own variable is put in there: the value stands in no file and in no configuration of the cluster.
-    variables |= {key: f"${{{secret_variable(one, key, ref)}}}" for key, ref in command.env_refs.items()}
+    variables |= {key: f"${{{secret_variable(one, key, ref)}}}" for key, ref in secrets_of(command).items()}
     if variables:
         config["runtime_env"] = {"env_vars": variables}
     return {"import_path": LLM_APP, "args": {"llm_configs": [config]}}
@@ -172,11 +175,11 @@ def _of_ours(one: RenderedRecipe, command: RenderedCommand, backend: Backend) ->
     recipe, told = one.recipe, one.recipe.handover
     if told.nodes > 1 or recipe.strategy != "single":
         raise refused(f"a replica of {backend.title} is on one machine: handover.nodes and strategy are not for it")
-    variables = {key: value for key, value in command.env.items() if key not in _GPU_VARIABLES}
+    variables = {key: value for key, value in command.env.items() if key not in _NOT_PASSED}
     args: dict[str, Any] = {
         "argv": _without_port(command.argv, one.port),
         "env": variables,
-        "secrets": dict(command.env_refs),
+        "secrets": secrets_of(command),
         "cwd": recipe.cwd,
         "health_path": one.health_path,
         "ready_timeout": recipe.ready_timeout,
