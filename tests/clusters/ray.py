@@ -38,7 +38,8 @@ INIT = r"""
 set -eu
 mount --make-rprivate /
 mount -t tmpfs none /run
-mount -t tmpfs none /tmp
+mkdir -p /tmp/ray
+mount -t tmpfs none /tmp/ray
 ip link set lo up
 ip link add br0 type bridge
 ip link set br0 up
@@ -136,9 +137,10 @@ class Cluster:
         except (OSError, ValueError):
             return None
 
-    def put(self, path: str, body: Any) -> None:
-        """Send JSON to a path of the dashboard; what it refuses is a failure with its words."""
-        request = self._request(path, method="PUT", data=json.dumps(body).encode())
+    def put(self, path: str, body: Any, method: str = "PUT") -> None:
+        """Send JSON, or bytes, to a path of the dashboard; what it refuses is a failure with its words."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = self._request(path, method=method, data=data)
         request.add_header("Content-Type", "application/json")
         try:
             urllib.request.urlopen(request, timeout=60).close()
@@ -221,7 +223,7 @@ def running(logs: Path, *, gpus: int = 2, token: str = "") -> Iterator[Cluster]:
 
 def _namespaces(environment: Path, logs: Path, gpus: int, token: str) -> tuple[subprocess.Popen[str], int]:
     """Start the first process in namespaces of its own, with a link to here; it, and the one inside."""
-    kept = {"PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8", "RAY_SERVE_LOG_TO_STDERR": "1"}
+    kept = {"PATH": os.environ["PATH"], "HOME": str(logs), "LANG": "C.UTF-8", "RAY_SERVE_LOG_TO_STDERR": "1"}
     told = {"RAY": str(environment / "bin/ray"), "NET": NET, "GCS": str(GCS), "DASHBOARD": str(DASHBOARD)}
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
     init = subprocess.Popen(

@@ -16,6 +16,8 @@ LINES, MOST, EVERY = 500, 256 * 1024, 2.0
 #: Replicas whose logs are followed at once.
 REPLICAS = 32
 STREAMS = ("out", "err")
+#: In place of lines that came faster than they were read.
+SKIPPED = b"[vllm-studio] lines of its log between these were not read; Ray has them"
 
 
 @dataclass(slots=True)
@@ -118,5 +120,5 @@ def _after(file: _File, lines: list[bytes]) -> list[bytes]:
     for shift in range(len(seen) + 1):
         rest = seen[shift:]
         if rest == lines[: len(rest)]:
-            return lines[len(rest) :]
+            return lines[len(rest) :] if rest or not seen else [SKIPPED, *lines]
     return lines

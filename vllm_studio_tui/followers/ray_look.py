@@ -37,7 +37,7 @@ def read(name: str, found: Mapping[str, Any], memory: dict[str, Any], more: Any 
             return Look(Phase.RUNNING, state, "Ray takes it down", parts=parts)
         return Look(Phase.RUNNING, state, trouble="it is being taken out of Ray Serve", parts=parts)
     trouble = _trouble(found, rows, memory, more)
-    memory["placed"] = {_text(one.get("replica_id")): _text(one.get("node_ip")) for one in placed}
+    memory["placed"] = {_text(one.get("replica_id")): _place(one) for one in placed}
     if running:
         return Look(Phase.RUNNING, state, trouble=trouble, parts=parts)
     if placed:
@@ -101,18 +101,17 @@ def _trouble(
     if not memory.get("ran"):
         return ""
     told = []
-    lost = _lost_nodes(more)
     before = memory.get("placed")
     was = {**(before if isinstance(before, dict) else {}), **_lost_from(memory)}
     now = {_text(one.get("replica_id")) for _, one in rows}
     wanted = sum(count for _, one in _deployments(found) if isinstance(count := one.get("target_num_replicas"), int))
     up = sum(1 for _, one in rows if one.get("state") == "RUNNING")
-    gone = {name: host for name, host in was.items() if name and name not in now}
+    gone = {str(name): str(place) for name, place in was.items() if name and name not in now}
     memory["lost"] = gone if up < wanted else {}
     if up < wanted:
-        hosts = sorted({host for host in gone.values() if host in lost})
-        told += [f"node {host} is lost" for host in hosts]
-        ended = sorted(name for name, host in gone.items() if host not in lost)
+        dead = _dead_nodes(more)
+        told += [f"node {host} is lost" for host in sorted({_host(one) for one in gone.values() if one in dead})]
+        ended = sorted(name for name, place in gone.items() if place not in dead)
         told += [f"replica {', '.join(ended[:4])} has ended"] if ended else []
         told.append(
             f"{up} of {wanted} replicas run, Ray starts others" if up else "no replica runs, Ray starts another"
@@ -121,8 +120,19 @@ def _trouble(
         told += [_need(found, more)] if pending and _need(found, more) else []
     if found.get("status") in ("UNHEALTHY", "DEPLOY_FAILED"):
         said = _message(found)
-        told += [said[-1][:300]] if said else []
+        errors = [line.strip() for line in said if _names_error(line)]
+        if said and (errors or not told):
+            told.append(" ".join((said[0], *errors[-1:]))[:400])
     return "; ".join(told)
+
+
+def _place(one: Mapping[str, Any]) -> str:
+    """Return where a replica is: the address of its node, and the id, as a node that comes back has another one."""
+    return f"{_text(one.get('node_ip'))} {_text(one.get('node_id'))}"
+
+
+def _host(place: str) -> str:
+    return place.partition(" ")[0]
 
 
 def _lost_from(memory: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,13 +140,12 @@ def _lost_from(memory: Mapping[str, Any]) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _lost_nodes(more: Any) -> set[str]:
-    """Return the addresses at which no raylet lives any more."""
+def _dead_nodes(more: Any) -> set[str]:
+    """Return the places whose raylet has ended."""
     told: Any = more.get("nodes") if isinstance(more, Mapping) else None
     try:
         rows = told["data"]["result"]["result"]
-        dead = {str(one["node_ip"]) for one in rows if one["state"] == "DEAD"}
-        return dead - {str(one["node_ip"]) for one in rows if one["state"] == "ALIVE"}
+        return {f"{one['node_ip']} {one['node_id']}" for one in rows if one["state"] == "DEAD"}
     except (TypeError, KeyError, AttributeError):
         return set()
 
@@ -228,10 +237,16 @@ def _message(found: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def _names_error(line: str) -> bool:
+    """Return whether it is the last line of a traceback, as `ValueError: why`."""
+    kind, colon, why = line.strip().partition(": ")
+    return bool(colon and why) and kind.endswith("Error") and " " not in kind
+
+
 def _why(found: Mapping[str, Any]) -> Cause:
     """Return why Ray gave up a deployment: the error of its last try, as far as it is told."""
     lines = _message(found)
-    errors = [line.strip() for line in lines if "Error" in line.split(":")[0] and ":" in line]
+    errors = [line.strip() for line in lines if _names_error(line)]
     last = errors[-1] if errors else (lines[-1].strip() if lines else "")
     title = f"Ray could not deploy it: {last[:400]}" if last else "Ray could not deploy it"
     advice = "See its log; Ray tried it several times and gave up."

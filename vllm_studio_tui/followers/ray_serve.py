@@ -12,10 +12,12 @@ import hashlib
 import io
 import os
 import socket
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from vllm_studio_tui.domain.job import Cause, Phase
 from vllm_studio_tui.followers import ray_look
@@ -32,7 +34,7 @@ HIDDEN = "<redacted>"
 GONE, GONE_UNASKED = 2, 6
 #: Seconds between two looks whether the nodes can still fetch our files, and that a connection may take.
 KEEP_FILES, CONNECT = 60.0, 2.0
-LOCK = ".ray-serve.lock"
+LOCK = "vllm-studio-{user}-ray-serve.lock"
 
 
 class RayServe(System):
@@ -134,8 +136,8 @@ class RayServe(System):
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Of all runs of this home only one changes the list at a time: Serve has no way to compare and swap."""
-        with (self.job.folder.parent / LOCK).open("a") as lock:
+        """Of all runs of this user here only one changes the list at a time: Serve has no way to compare and swap."""
+        with _lock_file() as lock:
             until = time.monotonic() + 30.0
             while True:
                 try:
@@ -265,6 +267,15 @@ class RayServe(System):
 
     def log(self) -> bytes:
         return self._logs.read()
+
+
+def _lock_file() -> IO[str]:
+    """Open the file that is locked while the list is changed; where that cannot be, one of nobody else."""
+    path = Path(tempfile.gettempdir()) / LOCK.format(user=os.getuid())
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+")
+    except OSError:
+        return tempfile.TemporaryFile("w+")
 
 
 def _applications(told: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -38,7 +38,7 @@ def plan(order: Order) -> Plan:
     if secrets:
         names = ", ".join(sorted(secrets))
         notes.append(f"the nodes of Ray must have the secrets of {names} themselves: they are not sent there")
-    several = (recipe.handover.max_replicas or recipe.handover.replicas) > 1
+    several = not ray_serve.alone(recipe)
     if several or not ours:
         why = "Ray's module has no /metrics of the engine" if not ours else "each replica counts for itself"
         notes.append(f"tokens are counted by the requests that go through this studio: {why}")

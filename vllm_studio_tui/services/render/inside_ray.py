@@ -46,11 +46,13 @@ class Engine:
     """A replica.
 
     What it is told: `argv` with `{port}` where the port stands, `env`, `secrets` (variables with `env:NAME` or
-    `file:PATH` of its own node), `cwd`, `health_path`, `ready_timeout` in seconds (null: as long as it lives).
+    `file:PATH` of its own node), `cwd`, `health_path`, `ready_timeout` in seconds (none: as long as it lives),
+    `own_paths`: what would tell of one replica only, and is not answered.
     """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._health = str(told.get("health_path") or "/health")
+        self._own_paths = frozenset(told.get("own_paths") or ())
         self._port = _free_port()
         words = [str(word).replace(PORT, str(self._port)) for word in told["argv"]]
         environ = {**os.environ, **_texts(told.get("env")), **_secrets(_texts(told.get("secrets")))}
@@ -105,6 +107,8 @@ class Engine:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP]
         body = await request.body()
         responses: Any = import_module("starlette.responses")
+        if path in self._own_paths:
+            return responses.PlainTextResponse("each replica of it counts for itself", 404)
         try:
             answer = await self._session.request(
                 request.method, f"http://127.0.0.1:{self._port}{path}{query}", data=body or None, headers=headers,

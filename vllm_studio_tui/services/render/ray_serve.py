@@ -22,6 +22,7 @@ from vllm_studio_tui.services.render.source import (
     RenderedCommand,
     RenderedRecipe,
     RenderSource,
+    header,
     secret_notes,
     secret_variable,
 )
@@ -50,7 +51,7 @@ def render(source: RenderSource) -> Files:
     """
     files = files_of_each(source, "ray-serve", ".yaml", _file)
     if any(f"{MODULE}:build" in text for text in files.values()):
-        files[f"{MODULE}.py"] = module_text()
+        files[f"{MODULE}.py"] = header(source, "ray-serve", of_recipes=False) + module_text()
     return files
 
 
@@ -183,6 +184,7 @@ def _of_ours(one: RenderedRecipe, command: RenderedCommand, backend: Backend) ->
         "cwd": recipe.cwd,
         "health_path": one.health_path,
         "ready_timeout": recipe.ready_timeout,
+        "own_paths": [] if alone(recipe) else _counting_paths(backend),
     }
     actor: dict[str, Any] = {"num_cpus": told.cpus or 1, "num_gpus": gpus_of(recipe, backend)}
     if told.memory:
@@ -201,9 +203,21 @@ def _of_ours(one: RenderedRecipe, command: RenderedCommand, backend: Backend) ->
     }
     return {
         "import_path": f"{MODULE}:build",
-        "args": {key: value for key, value in args.items() if value not in (None, {})},
+        "args": {key: value for key, value in args.items() if value not in (None, {}, [])},
         "deployments": [deployment],
+        # Each look at it would be a line of its log.
+        "logging_config": {"enable_access_log": False},
     }
+
+
+def alone(recipe: Recipe) -> bool:
+    """Return whether there is never more than one replica, so that its counters are those of all."""
+    return (recipe.handover.max_replicas or recipe.handover.replicas) == 1
+
+
+def _counting_paths(backend: Backend) -> list[str]:
+    counters, slots = backend.counters, backend.slots
+    return [counters.path if counters is not None else "/metrics", *([slots.path] if slots is not None else [])]
 
 
 def gpus_of(recipe: Recipe, backend: Backend) -> int:
