@@ -27,7 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if not name.startswith("VLLM_STUDIO_TEST_"):
             del os.environ[name]
     # Without what was compiled before, each of hundreds of processes would compile all that it imports.
-    for name in ("COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE"):
+    # A Ray of the developer is not asked either.
+    for name in ("COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE", "RAY_ADDRESS", "RAY_DASHBOARD_ADDRESS"):
         os.environ.pop(name, None)
     sys.dont_write_bytecode = False
     home = tempfile.TemporaryDirectory(prefix="vllm-studio-tests-")

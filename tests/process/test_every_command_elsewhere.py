@@ -146,6 +146,8 @@ LINES: tuple[tuple[str, int, str], ...] = (
     ("switch sim --port PORT --wait --json", 0, '"ready"'),
     ("runs diff RUN RUN --json", 0, "changes"),
     ("why RUN --json", 0, '"rule"'),
+    ("ray", 1, "no Ray is known here"),
+    ("ray --address http://127.0.0.1:1 --json", 1, "connection refused"),
     ("stop sim --json", 0, '"exited"'),
     ("restore --json", 0, '"launched": []'),
     ("foreign list --json", 0, '"foreign": '),

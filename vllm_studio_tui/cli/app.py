@@ -38,6 +38,7 @@ NOUNS = (
     "gpus",
     "metrics",
     "why",
+    "ray",
     "alerts",
     "bench",
     "usage",

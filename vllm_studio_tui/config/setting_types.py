@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from vllm_studio_tui.domain.ray_reading import dashboard_of
 from vllm_studio_tui.kit.secrets import is_reference
 
 
@@ -62,6 +63,15 @@ def _url(value: str) -> str:
     return value if value.endswith("/v1") else f"{value}/v1"
 
 
+def _dashboard(value: object) -> object:
+    if value is None:
+        return value
+    text = dashboard_of(value)
+    if not text or len(text) > 1000 or urlsplit(text).username or urlsplit(text).query:
+        raise ValueError("an address begins with http:// or https://, and holds no password")
+    return text
+
+
 def _connect(value: str) -> str:
     if len(value) > 1000 or not value.strip().lower().startswith(_SCHEMES):
         raise ValueError(f"an address begins with {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}")
@@ -83,6 +93,7 @@ Program = Annotated[str, BeforeValidator(_program), Field(min_length=1, max_leng
 Port = Annotated[int, Field(ge=1, le=65535)]
 Reference = Annotated[str | None, BeforeValidator(_reference)]
 WebAddress = Annotated[str | None, BeforeValidator(_web_address)]
+Dashboard = Annotated[str | None, BeforeValidator(_dashboard)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 

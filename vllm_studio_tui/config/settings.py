@@ -16,6 +16,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, PrivateAttr, Valida
 from vllm_studio_tui.config.setting_types import (
     AlertSetting,
     AnyPath,
+    Dashboard,
     Group,
     Hosts,
     Name,
@@ -107,6 +108,10 @@ class Settings(BaseModel):
         hosts: Studios on other hosts, for the page of hosts and for `--connect NAME`: `{NAME: {connect:
             ssh://gpu-box}}`; for http and https also `api_key: env:KEY`, and `insecure_http: true` for HTTP without TLS
             to another machine.
+        ray_address: The dashboard of a Ray cluster that the monitor shows, as `http://head:8265`; none: that of
+            `RAY_DASHBOARD_ADDRESS` or `RAY_ADDRESS`, or of a live run that was handed over to Ray Serve, else none is
+            asked.
+        ray_token: Reference to the token that it asks for; none: `RAY_AUTH_TOKEN`, or the file of Ray's own programs.
         gateway_port: Where `gateway` answers, on this machine alone.
         gateway_python: The interpreter of which the environment of `gateway` is made; none: the studio's own.
         gateway_master_key: Reference to the key by which everything of `gateway` may be done; none: one is made.
@@ -190,6 +195,8 @@ class Settings(BaseModel):
     groups: dict[Name, Group] = {}  # pydantic copies it
     peers: dict[Name, Peer] = {}
     hosts: Hosts = {}
+    ray_address: Dashboard = None
+    ray_token: Reference = None
     gateway_port: Port = 4100
     gateway_python: Program | None = None
     gateway_master_key: Reference = None

@@ -13,6 +13,7 @@ from vllm_studio_tui.http.controller import (
     metrics,
     models,
     overview,
+    ray,
     recipes,
     runs,
     status,
@@ -28,8 +29,8 @@ def all_routes() -> list[Route]:
     """Return every route there is."""
     files = (
         inference, studio_state, live_requests, prometheus, events,
-        status, overview, config, gpus, metrics, usage, recipes, models, runs, upstream, logs, chats, turns, keys, mcp,
-        studio_calls,
+        status, overview, config, gpus, ray, metrics, usage, recipes, models, runs, upstream, logs, chats, turns, keys,
+        mcp, studio_calls,
     )  # fmt: skip
     routes = [route for file in files for route in file.ROUTES]
     return [*routes, *documented(routes)]

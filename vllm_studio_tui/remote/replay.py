@@ -28,6 +28,7 @@ from vllm_studio_tui.studio import Studio
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.gpus import GpuReport
     from vllm_studio_tui.domain.processes import Consequence, ProcessRow, SignalSent
+    from vllm_studio_tui.domain.ray_view import RayView
     from vllm_studio_tui.services.watching.why.service import WhyService
 
 #: Pictures a second, however fast it is played.
@@ -217,6 +218,10 @@ class ReplayStudio(Studio):
     def processes(self) -> Any:
         return _NoProcesses()
 
+    @once_property
+    def ray(self) -> Any:
+        return _NoRay()
+
     def first_look(self) -> Snapshot:
         return self.replay.first()
 
@@ -257,6 +262,13 @@ class _NoProcesses:
 
     def signal(self, targets: Sequence[tuple[int, int]], name: str) -> tuple[SignalSent, ...]:
         raise UsageError("a recording has no processes that could be signalled")
+
+
+class _NoRay:
+    """A recording holds no Ray, and that of the present is another matter."""
+
+    def look(self, address: str | None = None) -> RayView | None:
+        return None
 
 
 def _pace(times: Sequence[float]) -> float:

@@ -26,7 +26,7 @@ from vllm_studio_tui.services.run_protocols import LogsApi as LogsApi
 from vllm_studio_tui.services.run_protocols import RunHistoryApi as RunHistoryApi
 from vllm_studio_tui.services.run_protocols import RunsApi as RunsApi
 from vllm_studio_tui.services.tool_protocols import ToolsApi as ToolsApi
-from vllm_studio_tui.services.watching_protocols import AlertsApi, WhyApi
+from vllm_studio_tui.services.watching_protocols import AlertsApi, RayApi, WhyApi
 from vllm_studio_tui.services.watching_protocols import ProcessesApi as ProcessesApi
 from vllm_studio_tui.services.watching_protocols import TimelineApi as TimelineApi
 
@@ -253,6 +253,8 @@ class StudioApi(Protocol):
     def why(self) -> WhyApi: ...
     @property
     def alerts(self) -> AlertsApi: ...
+    @property
+    def ray(self) -> RayApi: ...
     @property
     def timeline(self) -> TimelineApi: ...
     @property

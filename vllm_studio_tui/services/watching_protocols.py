@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.alerts import Alert, AlertRule
     from vllm_studio_tui.domain.processes import Consequence, ProcessRow, SignalSent
+    from vllm_studio_tui.domain.ray_view import RayView
     from vllm_studio_tui.domain.timeline import Pin, RangeFigures, SeriesChange, Take, TimelineEvent
     from vllm_studio_tui.domain.why import Why
 
@@ -45,6 +46,12 @@ class WhyApi(Protocol):
     """Why a run is slow; see `services.watching.why.service.WhyService`."""
 
     def slow(self, run_id: str, at: float | None = None) -> Why | None: ...
+
+
+class RayApi(Protocol):
+    """The Ray cluster that runs use; see `services.watching.ray.Ray`."""
+
+    def look(self, address: str | None = None) -> RayView | None: ...
 
 
 class AlertsApi(Protocol):

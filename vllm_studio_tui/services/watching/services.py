@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.alerts.watch import AlertWatch
     from vllm_studio_tui.services.watching.peaks import PeakWatch
     from vllm_studio_tui.services.watching.processes import Processes
+    from vllm_studio_tui.services.watching.ray import Ray
     from vllm_studio_tui.services.watching.sampler import Sampler
     from vllm_studio_tui.services.watching.snapshot import Snapshot
     from vllm_studio_tui.services.watching.timeline import Timeline
@@ -61,6 +62,13 @@ class WatchingServices(Opened):
         from vllm_studio_tui.services.watching.processes import Processes
 
         return Processes(self.places, lambda: self.latest_sample, self.gpu_report)
+
+    @once_property
+    def ray(self) -> Ray:
+        from vllm_studio_tui.runs.read import live_runs
+        from vllm_studio_tui.services.watching.ray import Ray
+
+        return Ray(self._settings_now, lambda: self._seen() or live_runs(self.places))
 
     @once_property
     def alerts(self) -> Alerts:
