@@ -59,7 +59,7 @@ STAGES = {
 #: Groups of the work that a press may begin, and that is done soon.
 AWAITED = {
     "start", "commands", "recipes", "plan", "usage", "chats", "requests", "hosts", "models", "pulls", "section",
-    "match", "search", "fixes", "run-page", "completion", "create", "processes", "bench",
+    "match", "search", "fixes", "run-page", "completion", "create", "processes", "bench", "ray",
 }  # fmt: skip
 #: Likewise, but some of it takes its time, as where a log is long: it is waited for at most `A_WHILE` seconds.
 MOSTLY_SOON = {

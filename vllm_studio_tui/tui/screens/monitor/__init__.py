@@ -56,7 +56,7 @@ SCREEN = Screen(
             "monitor.view",
             "v",
             "view",
-            "In place of charts two marked moments compared, processes with commands, panels of packages; and back",
+            "In place of charts two marked moments compared, processes with commands, a Ray cluster, panels; and back",
         ),
         Action("monitor.stop", "s", "hold", "Have the recording stand still", palette=False),
         Action("monitor.run", "r", "go on", "Let the recording go on", palette=False),

@@ -46,6 +46,7 @@ class Picture:
         kept: The charts as they were drawn last.
         held: Why the picture is not of the present; empty: it is.
         alerts: The lines of the list of alerts.
+        ray: What is known of a Ray cluster, in a row.
     """
 
     snapshot: Snapshot
@@ -61,6 +62,7 @@ class Picture:
     before: tuple[float, float] | None = None
     held: str = ""
     alerts: Sequence[Sequence[tuple[str, str]]] = ()
+    ray: Sequence[Row] = ()
     processes: Sequence[Line] = ()
     asked: bool = False
 
@@ -84,7 +86,7 @@ class Picture:
             from vllm_studio_tui.tui.paint.strip import count_row
 
             rows.append(count_row(rest, glyphs, margin(size) + (0 if size == Size.COMPACT else 2), width))
-        rows += self._alerts_now(width)
+        rows += [*self._alerts_now(width), *self.ray]
         rows.append(Row())
         rows += self._gpus(width)
         if size >= Size.WIDE and not self.box:

@@ -29,12 +29,14 @@ from vllm_studio_tui.tui.screens.monitor.panel_rows import PANEL, panel_rows
 from vllm_studio_tui.tui.screens.monitor.picture import Charts, Picture
 from vllm_studio_tui.tui.screens.monitor.processes import ProcessesView
 from vllm_studio_tui.tui.screens.monitor.processes_rows import PROCESS, Line
+from vllm_studio_tui.tui.screens.monitor.ray_data import RayData
+from vllm_studio_tui.tui.screens.monitor.ray_rows import RAY, ray_line, ray_rows
 from vllm_studio_tui.tui.screens.monitor.why_box import WhyBox, show_change, show_requests
 from vllm_studio_tui.tui.screens.monitor.why_rows import in_words, why_rows
 from vllm_studio_tui.tui.widgets.canvas import Canvas, ListCanvas
 
-#: What is below the engines and GPUs; the last one only where a package brings a panel.
-CHARTS, COMPARE, PROCESSES, PANELS = "charts", "compare", "processes", "panels"
+#: What is below the engines and GPUs; that of Ray only where one is known, the last where a package brings a panel.
+CHARTS, COMPARE, PROCESSES, CLUSTER, PANELS = "charts", "compare", "processes", "Ray", "panels"
 #: Seconds between two looks at the processes while they stand below the charts.
 BESIDE_CHARTS = 5.0
 
@@ -74,6 +76,10 @@ class Monitor(AxisKeys):
     def _why(self) -> WhyBox:
         return WhyBox(self.shell, self._again)
 
+    @cached_property
+    def _ray(self) -> RayData:
+        return RayData(self.shell, self._ray_changed)
+
     def compose(self) -> ComposeResult:
         yield AxisCanvas(self._paint, self.get_ink, id="monitor-canvas")
         yield ProcessesView(lambda: self.commands, lambda: self._canvas.repaint(), id="processes")
@@ -102,6 +108,8 @@ class Monitor(AxisKeys):
             super().update_place()
             return
         self._canvas.repaint()  # what is hidden need not be looked for
+        if self._view == CLUSTER or (self._view == CHARTS and self.size_class > Size.STRIP):
+            self._ray.look()
         if self._view == CHARTS and self._asked:
             self._processes.look(every=BESIDE_CHARTS)
 
@@ -123,6 +131,13 @@ class Monitor(AxisKeys):
         if self.display and self._view == PANELS:
             self.update_place()
 
+    def _ray_changed(self) -> None:
+        """Draw what the cluster says now; where none is known any more the charts come back."""
+        if self._ray.view is None and self._view == CLUSTER:
+            self._choose(CHARTS)
+        elif self.display and self._view in (CHARTS, CLUSTER):
+            self._again()
+
     # --- painting ---------------------------------------------------------------------------------------
 
     def _paint(self, width: int, height: int) -> list[Row]:
@@ -131,6 +146,9 @@ class Monitor(AxisKeys):
             row = Row()
             row.put(margin(size), "reading GPUs and engines", "faint")
             return [row] if size > Size.STRIP else []
+        cluster = self._ray.view if self._view == CLUSTER else None
+        if cluster is not None and Size.LINE < size < Size.WIDE:
+            return ray_rows(cluster, glyphs, width, size, snapshot.now)
         facts = by_trouble(self._facts.all(sparks=8 if size > Size.STRIP else 4))
         if size <= Size.STRIP:
             from vllm_studio_tui.tui.paint.strip import lines, strip
@@ -147,6 +165,8 @@ class Monitor(AxisKeys):
                 self._top = len(rows)
                 self.call_after_refresh(self._share)
             return rows
+        if cluster is not None:
+            return rows + ray_rows(cluster, glyphs, width, size, snapshot.now)
         if self._view == PANELS and self._panels is not None:
             return rows + panel_rows(self._panels.look(snapshot), width, size)
         if self._view == COMPARE:
@@ -173,6 +193,8 @@ class Monitor(AxisKeys):
         snapshot, size, glyphs = picture.snapshot, picture.size, picture.glyphs
         if snapshot.replay is not None:
             picture.held = f"replay of {snapshot.replay.name}"
+        if self._ray.view is not None and self._view == CHARTS:
+            picture.ray = ray_line(self._ray.view, glyphs, width, size)
         self._events = picture.events = self._story.happenings(snapshot, glyphs)
         if self._time.drawn is not None:
             self._story.follow(self._time.drawn, alerts=size == Size.FULL)
@@ -232,7 +254,9 @@ class Monitor(AxisKeys):
 
     @property
     def _next_view(self) -> str:
-        if self._view == PROCESSES:
+        if self._view == PROCESSES and self._ray.view is not None:
+            return CLUSTER
+        if self._view in (PROCESSES, CLUSTER):
             return PANELS if self._panels else CHARTS
         if self._view == PANELS:
             return CHARTS
@@ -246,7 +270,7 @@ class Monitor(AxisKeys):
         """Return the id of the run under the cursor, or of that of the process there."""
         if (process := self._chosen_process()) is not None:
             return process.one.run_id if process.run is not None else None
-        if self._key in ("", "more") or self._key.startswith((PANEL, COMPARED)):
+        if self._key in ("", "more") or self._key.startswith((PANEL, COMPARED, RAY)):
             return None
         return self._key.removeprefix("run:")
 
@@ -263,7 +287,7 @@ class Monitor(AxisKeys):
     def escape_word(self) -> str:
         if self._view == PROCESSES:
             return self._processes.escape_word()
-        if self._view == COMPARE:
+        if self._view in (COMPARE, CLUSTER):
             return CHARTS
         return "close" if self._why.open else "now" if self._time.touched else ""
 
@@ -287,7 +311,7 @@ class Monitor(AxisKeys):
             if not self._processes.escape():
                 self._choose(CHARTS)
             return True
-        if self._view == COMPARE:
+        if self._view in (COMPARE, CLUSTER):
             self._choose(CHARTS)
             return True
         if self._why.open:
