@@ -29,6 +29,7 @@ from vllm_studio_tui.services.launching.gpu_room import gpu_pids, memory_back
 from vllm_studio_tui.services.launching.port_claims import port_problems
 from vllm_studio_tui.services.launching.preflight import guarded, problems_of, refuse, within
 from vllm_studio_tui.services.launching.preview import Preview, preview
+from vllm_studio_tui.services.launching.preview_elsewhere import preview_elsewhere
 from vllm_studio_tui.services.launching.targets import Targets
 from vllm_studio_tui.services.recipes.recipes import Recipes
 
@@ -84,7 +85,10 @@ class Launcher(Targets):
         """
         backend = self._launchable(recipe)
         context = self._context(recipe, port or recipe.port or self._settings.inference_port)
-        return preview(self._ready_to_use(recipe), backend, context, missing_ok=missing_ok)
+        usable = self._ready_to_use(recipe)
+        if usable.elsewhere:
+            return preview_elsewhere(usable, backend, context)
+        return preview(usable, backend, context, missing_ok=missing_ok)
 
     def check(
         self, recipe: Recipe, gpus: GpuReport | None = None, runs: Sequence[read.RunView] | None = None

@@ -38,7 +38,7 @@ class Preview:
         return {"argv": list(self.argv), "env": dict(self.env), "shell": self.shell, "notes": list(self.notes)}
 
 
-class _BareNames:
+class BareNames:
     """Settings in which an interpreter that is not configured is the first one of PATH."""
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -74,7 +74,7 @@ def preview(
         if not missing_ok:
             raise
         # As in a container, whose programs are not looked for on this machine either.
-        bare = replace(context, container=True, settings=_BareNames(context.settings))
+        bare = replace(context, container=True, settings=BareNames(context.settings))
         command = guarded(backend, lambda: command_of(recipe, backend, bare, run_id))
         sentences = (f"{error.title} here", *error.cause.splitlines(), *error.advice.splitlines())
         missing = (" ".join(f"{sentence.rstrip('.')}." for sentence in sentences),)
