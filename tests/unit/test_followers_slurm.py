@@ -279,6 +279,13 @@ def test_a_client_that_hangs_is_given_up(commands: Commands, system: Slurm, monk
         system.look()
 
 
+def test_a_command_that_a_signal_ends_refuses_nothing(commands: Commands, system: Slurm) -> None:
+    commands.say("sbatch", then="kill -TERM $$")
+    with pytest.raises(SystemTrouble, match="signal 15 ended sbatch") as told:
+        system.submit()
+    assert told.value.passing
+
+
 def test_a_submission_is_named_by_its_run_and_is_not_made_twice(
     tmp_path: Path, commands: Commands, system: Slurm
 ) -> None:

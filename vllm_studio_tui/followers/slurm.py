@@ -302,6 +302,9 @@ class Slurm(System):
         told = done.stderr.decode(errors="replace")
         if done.returncode == 0:
             return done.stdout.decode(errors="replace")
+        if done.returncode < 0:  # whoever ended it, and ends us too
+            cause = Cause("slurm_silent", f"SLURM was not asked: signal {-done.returncode} ended {words[0]}")
+            raise SystemTrouble(cause, passing=True)
         if _UNKNOWN_JOB.search(told):
             raise SystemTrouble(Cause("slurm_unknown_job", "SLURM knows no such job"), passing=True)
         lines = [line for line in told.splitlines() if line.strip()]
