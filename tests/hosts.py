@@ -169,6 +169,7 @@ def still_states(hosts: dict[str, Host]) -> list[HostState]:
         "a100-b": {**WELL, "gpus": hot, "runs": runs, "queue": 0},
         "l40s-a": {**WELL, "gpus": _gpus("L40S 48GB", (55, 3, 2, 0), 40, 44.6, 300, 52), "runs": ready[:1], "queue": 0},
         "h100-d": {**WELL, "runs": ready},
+        "h100-c": LOOKED_AT,
         "evil": HOSTILE,
     }
     found = []
@@ -183,11 +184,25 @@ def still_states(hosts: dict[str, Host]) -> list[HostState]:
     return found
 
 
+#: What is made of a host without a studio, whose engines nobody here launched.
+LOOKED_AT: dict[str, Any] = {
+    "uptime": 86_400.0 * 9,
+    "driver": "590.48.01",
+    "gpus": _gpus("H100 80GB HBM3", (94, 92, 88, 82), 75.2, 79.6, 590, 63),
+    "runs": [
+        {"id": "vllm:8000", "name": "Qwen/Qwen3-32B", "state": "seen", "stage": "vLLM, port 8000", "gpus": ["0", "1"],
+         "running": 12, "waiting": 2, "tokens_per_second": 1490.0},
+        {"id": "llamacpp:8080", "name": "gpt-oss-20b.gguf", "state": "seen", "gpus": ["2"],
+         "stage": "llama.cpp, port 8080, no /metrics"},
+    ],
+    "cores": 96, "load": 11.4, "ram_used": 212 * GIB, "ram_total": 1007 * GIB,
+}  # fmt: skip
 #: The hosts of the stage: how they are reached.
-STAGE = {
+STAGE: dict[str, dict[str, Any]] = {
     "a100-b": {"connect": "ssh://ada@a100-b"},
     "h100-d": {"connect": "ssh://h100-d"},
     "l40s-a": {"connect": "https://l40s-a:8080", "api_key": "env:KEY"},
+    "h100-c": {"connect": "ssh://h100-c", "agentless": True},
 }
 
 

@@ -28,6 +28,7 @@ from vllm_studio_tui.keeper.explanation import explain
 from vllm_studio_tui.keeper.log_tail import ready_at
 from vllm_studio_tui.keeper.log_watch import LogWatch
 from vllm_studio_tui.kit import prometheus
+from vllm_studio_tui.remote.agentless.engines import command_words
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 LOGS = FIXTURES / "logs"
@@ -295,6 +296,8 @@ def test_it_finds_its_own_command_line_and_not_others(name: str, make: Make) -> 
             found = {other: one.foreign(line) for other, one in BACKENDS.items()}
             mine = found.pop(name)
             assert mine is not None
+            words = command_words([BACKENDS[name]])
+            assert any(word in one for word in words for one in line), "on another host it is looked for by its words"
             called = BACKENDS[name].model_name(recipe)
             assert (mine.backend, mine.model, mine.port, mine.host) == (name, called, 8123, "127.0.0.1")
             assert not any(found.values())

@@ -70,6 +70,12 @@ async def _open(stage: Staged) -> None:
     await stage.press("enter")
     await shows(stage, "Its engines do not need this connection")
     await stage.press("escape")
+    await cursor(stage, "#hosts-table", "h100-c")
+    await stage.until(lambda: "enter no studio" in stage.lines()[-1], "it is said what enter does")
+    await stage.press("enter")
+    await shows(stage, "Nothing of ours runs there")
+    assert "ssh h100-c 'python3 -m pip install" in stage.text()
+    await stage.press("escape")
     assert stage.app.next_host is None
 
 
@@ -138,6 +144,8 @@ async def _edit(stage: Staged) -> None:
     await stage.press("enter")
     await shows(stage, "its address")
     await stage.press("enter")
+    await shows(stage, "what is there?")
+    await stage.press("enter")
     await told(stage, "called l40s-a already")
     await stage.press("e")
     await shows(stage, "Edit a host: its name")
@@ -147,8 +155,19 @@ async def _edit(stage: Staged) -> None:
     assert isinstance(stage.app.screen, Prompt)
     assert "ssh://ada@a100-b" in stage.text()
     await stage.press("enter")
+    await shows(stage, "Edit a host: what is there?")
+    await stage.press("escape")
+    assert list(read_hosts(stage.studio.places)) == list(STAGE), "nothing was changed"
+    await stage.press("e")
+    await fill_in(stage, "a100-z")
+    await stage.press("enter")
+    await shows(stage, "its address")
+    await stage.press("enter")
+    await shows(stage, "Edit a host: what is there?")
+    await stage.press("l")
     await told(stage, "a100-z is kept")
-    assert list(read_hosts(stage.studio.places)) == ["a100-z", "h100-d", "l40s-a"]
+    assert list(read_hosts(stage.studio.places)) == ["a100-z", *list(STAGE)[1:]]
+    assert read_hosts(stage.studio.places)["a100-z"].agentless
     save_host(stage.studio.places, "a100-b", STAGE["a100-b"], was="a100-z")
 
 
@@ -177,6 +196,9 @@ async def _copy(stage: Staged) -> None:
     await cursor(stage, "#hosts-table", "l40s-a")
     await stage.press("y")
     assert stage.clip == "vllm-studio --connect l40s-a"
+    await cursor(stage, "#hosts-table", "h100-c")
+    await stage.press("y")
+    assert stage.clip == "ssh h100-c"
 
 
 # --- what it shows ------------------------------------------------------------------------------------------
@@ -184,9 +206,9 @@ async def _copy(stage: Staged) -> None:
 
 async def test_trouble_comes_first_with_sums_and_the_gpus_of_the_row_under_the_cursor(tmp_path: Path) -> None:
     async with staged(tmp_path, place="hosts", prepare=with_hosts) as stage:
-        await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
+        await stage.until(lambda: "sum of 4" in stage.text(), "the hosts")
         place = place_of(stage)
-        assert [line.state.name for line in place.table.shown] == ["h100-d", "h100-a", "a100-b", "l40s-a"]
+        assert [line.state.name for line in place.table.shown] == ["h100-d", "h100-a", "a100-b", "l40s-a", "h100-c"]
         assert place.table.key == "h100-d", "the cursor begins at the first"
         text = stage.text()
         assert "no answer 4m" in text
@@ -199,6 +221,12 @@ async def test_trouble_comes_first_with_sums_and_the_gpus_of_the_row_under_the_c
         assert "slowed: heat" in text
         assert "in use by others" not in text
         assert "enter go there" in stage.lines()[-1]
+        await cursor(stage, "#hosts-table", "h100-c")
+        text = stage.text()
+        assert "2 seen" in text
+        assert "seen over ssh, no studio" in text
+        assert "load 11.4 of 96, RAM 212/1007 GiB" in text
+        assert "Qwen/Qwen3-32B  1490 tok/s, 12 running, 2 waiting, vLLM, port 8000" in text
         await cursor(stage, "#hosts-table", ".")
         await stage.until(lambda: "driver 570.86" in stage.text(), "this host")
         for width, height in ((80, 24), (120, 36), (60, 15)):
@@ -207,7 +235,7 @@ async def test_trouble_comes_first_with_sums_and_the_gpus_of_the_row_under_the_c
             assert all(name in stage.text() for name in (*STAGE, "h100-a")), (width, height)
         await stage.pilot.resize_terminal(40, 6)
         await stage.settle()
-        assert stage.lines()[0].startswith("✕ 1  ▲ 1  ▲ 1  ● 1  6299 tok/s")
+        assert stage.lines()[0].startswith("✕ 1  ▲ 1  ▲ 1  ● 2  7789 tok/s")
 
 
 async def test_the_header_names_the_screen_from_the_first_host_on(tmp_path: Path) -> None:
@@ -247,7 +275,7 @@ async def test_hosts_that_are_typed_in_the_settings_are_there_at_once(tmp_path: 
 
 async def test_hosts_are_asked_only_while_they_are_shown(tmp_path: Path) -> None:
     async with staged(tmp_path, place="hosts", prepare=with_hosts) as stage:
-        await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
+        await stage.until(lambda: "sum of 4" in stage.text(), "the hosts")
         first = watch_of(stage)
         assert first.started
         await stage.press("1")

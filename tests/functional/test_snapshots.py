@@ -83,7 +83,7 @@ async def scene(stage: Staged, place: str, *, empty: bool = False) -> None:
         for name, entry in HOSTS.items():
             save_host(stage.studio.places, name, entry)
         stage.app.current.read_again()
-        await stage.until(lambda: "sum of 3" in stage.text(), "the hosts")
+        await stage.until(lambda: "sum of 4" in stage.text(), "the hosts")
     elif place == "bench" and not empty:
         while_measuring(stage.studio)
         stage.app.benches.look()

@@ -168,6 +168,8 @@ class Backend(ABC):
         images: Repositories of other images that have it, and as the official one start it.
         ray_engine: What Ray Serve's own module for language models calls it; None: that does not run it.
         image_runs_engine: Its container image has the engine as its entrypoint: only arguments are given.
+        command_words: Words of which one is in the command line of each such engine that `foreign` knows; on another
+            host only processes with one of them are looked at. Empty: its `program`.
         process_titles: Beginnings of the process titles of its parts, which are of no use when their leader is gone.
         stages: Patterns of log lines that show its stage of loading; the first that matches a line counts.
         memory_lines: Patterns of log lines that tell what it takes of memory, at its start; empty: it says nothing.
@@ -231,6 +233,7 @@ class Backend(ABC):
     images: tuple[str, ...] = ()
     image_runs_engine: bool = False
     ray_engine: str | None = None
+    command_words: tuple[str, ...] = ()
     process_titles: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()
     memory_lines: tuple[MemoryLine, ...] = ()

@@ -129,6 +129,7 @@ class LlamaCpp(Backend):
     title = "llama.cpp"
     package = "xllamacpp"
     program = "llama-server"
+    command_words = ("llama-server", EMBEDDED)
     program_setting = "llama_server"
     default_port = 8080
     flag_style = STYLE

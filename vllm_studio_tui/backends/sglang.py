@@ -172,6 +172,7 @@ class SGLang(Backend):
     takes_first_gpus = True
     shares_gpu_memory = True
     memory = MEMORY
+    command_words = ("sglang",)
     process_titles = ("sglang::",)
     image = "lmsysorg/sglang:latest"
     images = ("docker.io/lmsysorg/sglang",)

@@ -71,6 +71,7 @@ class TabbyAPI(Backend):
     suits = "one GPU, few bits"
     reads_gguf = False
     stages = STAGES
+    command_words = ("main.py", "start.py")
     guarded_path = "/v1/models"
     metrics = ()  # it has none
     token_calls = token_calls.TABBY

@@ -58,6 +58,7 @@ class Transformers(Backend):
     title = "Transformers"
     package = "transformers"
     program = "transformers"
+    command_words = ("transformers",)
     program_setting = "transformers_executable"
     default_port = 8000
     flag_style = STYLE

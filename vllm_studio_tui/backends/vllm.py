@@ -138,6 +138,7 @@ class Vllm(Backend):
     takes_first_gpus = True
     shares_gpu_memory = True
     memory = MEMORY
+    command_words = ("vllm",)
     process_titles = ("VLLM::",)
     image = "vllm/vllm-openai:latest"
     images = ("vllm/vllm-openai-rocm", "vllm/vllm-openai-cpu", "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo")

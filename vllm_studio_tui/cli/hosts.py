@@ -61,20 +61,24 @@ def register(app: typer.Typer) -> None:
             None, "--key", metavar="REFERENCE", help="Its key for http(s): env:NAME or file:PATH."
         ),
         plain: bool = typer.Option(False, "--plain", help="Take http to another machine, as plain text."),
+        agentless: bool = typer.Option(
+            False, "--agentless", help="There is no studio: look at its GPUs and engines over ssh."
+        ),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Keep a host in the settings. It is not asked; see `hosts`."""
         from vllm_studio_tui.config.hosts import save_host
         from vllm_studio_tui.remote.host_link import check_entry
 
-        entry = {"connect": connect, "api_key": key, "insecure_http": plain}
+        entry = {"connect": connect, "api_key": key, "insecure_http": plain, "agentless": agentless}
         check_entry(name, entry)
         with open_studio() as studio:
             save_host(studio.places, name, entry)
         if as_json:
             emit({"name": name, **entry})
             return
-        say(f"{name} is kept. See it: vllm-studio hosts. Go there: vllm-studio --connect {name}")
+        there = "It is looked at over ssh." if agentless else f"Go there: vllm-studio --connect {name}"
+        say(f"{name} is kept. See it: vllm-studio hosts. {there}")
 
     @nouns.command("remove")
     def remove(
@@ -128,7 +132,10 @@ def _this_machine(studio: Any) -> HostState:
 
 
 def hosts_document(states: list[HostState]) -> dict[str, Any]:
-    """Return what `hosts --json` prints; unknown is null."""
+    """Return what `hosts --json` prints; unknown is null.
+
+    A host that is `agentless` was looked at over ssh; its runs are engines that were seen there.
+    """
     from vllm_studio_tui.remote.host_words import STATES, rank, sums, trouble
 
     whole = sums(states)
@@ -138,6 +145,7 @@ def hosts_document(states: list[HostState]) -> dict[str, Any]:
                 "name": state.name,
                 "connect": state.host.connect if state.host is not None else None,
                 "here": state.here,
+                "agentless": state.agentless,
                 "state": STATES[rank(state)],
                 "trouble": trouble(state),
                 "answer_seconds": state.seconds,
@@ -179,7 +187,7 @@ def _show(states: list[HostState]) -> None:
                 *_cells(found),
                 _runs(found) if found is not None else DASH,
                 numbers.latency(state.seconds) if not state.here else "here",
-                (found.version if found is not None else "") or DASH,
+                "no studio" if state.agentless else (found.version if found is not None else "") or DASH,
             ]
         )
     head = ["HOST", "STATE", "GPUS", "UTIL", "MEMORY", "POWER", "TOK/S", "WAIT", "RUNS", "ANSWER", "VERSION"]

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from vllm_studio_tui.domain.ray_reading import dashboard_of
 from vllm_studio_tui.kit.secrets import is_reference
@@ -148,6 +157,7 @@ class Host(BaseModel):
         connect: Its address.
         api_key: Where its key is, for http and https.
         insecure_http: Take HTTP without TLS to another machine too.
+        agentless: There is no studio: its GPUs and engines are only looked at, over ssh.
         problem: Why this entry cannot be used, in words; empty: it can. Nothing but this entry fails by it.
     """
 
@@ -156,7 +166,18 @@ class Host(BaseModel):
     connect: Annotated[str, AfterValidator(_connect)] = ""
     api_key: Reference = None
     insecure_http: bool = False
+    agentless: bool = False
     problem: str = Field("", exclude=True)
+
+    @field_validator("agentless")
+    @classmethod
+    def _look_over_ssh(cls, value: bool, info: ValidationInfo) -> bool:
+        place = urlsplit(info.data.get("connect", ""))
+        if value and (place.scheme.lower() != "ssh" or info.data.get("api_key") is not None):
+            raise ValueError("it is for ssh://[user@]host, without a key")
+        if value and place.path.strip("/"):
+            raise ValueError("it takes no program in the address: ssh://[user@]host[:port]")
+        return value
 
 
 def _hosts(value: object) -> object:

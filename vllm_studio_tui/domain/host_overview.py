@@ -12,6 +12,8 @@ from typing import Any
 
 #: How many GPUs and runs of a host are taken, and letters of a text.
 MOST_GPUS, MOST_RUNS, LONGEST = 128, 500, 300
+#: The state of an engine that nobody launched who tells of it: it was seen there.
+SEEN = "seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class HostRun:
 
     Attributes:
         gpus: The indices of the GPUs that it claims or has processes on.
+        state: Of a run; `SEEN` for an engine that was only found there.
+        stage: How far it is; of one that was found, what it is and whether it answers.
         title: What is wrong with it; empty: nothing.
         since: When it was started, in seconds since the epoch.
     """
@@ -67,6 +71,9 @@ class HostOverview:
         gpu_error: Why nothing is known of GPUs.
         simulated: Its GPUs are a simulation.
         queue: Requests that wait in its server for a model.
+        trouble: What is wrong with the host itself, in a few words; empty: nothing.
+        cores, load: Its processors, and the processes that want one, on average over a minute.
+        ram_used, ram_total: Bytes of its memory.
     """
 
     version: str = ""
@@ -77,6 +84,11 @@ class HostOverview:
     gpus: tuple[HostGpu, ...] = ()
     runs: tuple[HostRun, ...] = ()
     queue: int | None = None
+    trouble: str = ""
+    cores: int | None = None
+    load: float | None = None
+    ram_used: float | None = None
+    ram_total: float | None = None
 
     @property
     def utilization(self) -> float | None:
@@ -142,6 +154,11 @@ def read_overview(data: Any) -> HostOverview:
         tuple(_gpu(one, at) for at, one in enumerate(data["gpus"][:MOST_GPUS]) if isinstance(one, dict)),
         tuple(_run(one) for one in data["runs"][:MOST_RUNS] if isinstance(one, dict)),
         _count(data.get("queue")),
+        _text(data.get("trouble")),
+        _count(data.get("cores")),
+        _number(data.get("load")),
+        _number(data.get("ram_used")),
+        _number(data.get("ram_total")),
     )
 
 

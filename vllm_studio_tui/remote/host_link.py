@@ -41,6 +41,13 @@ def address_of_host(name: str, host: Host, environ: Mapping[str, str] = os.envir
     Raises:
         UsageError: The entry cannot be used; it is named.
     """
+    if host.agentless and not host.problem:
+        raise UsageError(
+            f"there is no studio on {name} to go to",
+            cause="It is only looked at over ssh (agentless: true).",
+            advice=f"Install vllm-studio there and take it off: vllm-studio hosts remove {name}, then hosts add. "
+            "What runs there is in vllm-studio hosts.",
+        )
     if host.problem:
         advice = "Correct it: hosts in the settings (f8), or config.yaml."
         raise UsageError(f"the host {name} cannot be used", cause=f"{host.problem}.", advice=advice)
@@ -65,13 +72,18 @@ def check_entry(name: str, entry: Mapping[str, Any]) -> None:
     from vllm_studio_tui.config.hosts import made_of
 
     host = made_of(name, {key: value for key, value in entry.items() if value not in (None, "", False)})
+    if host.agentless:
+        host = host.model_copy(update={"agentless": False})
     if host.api_key is not None and host.connect.startswith(("http://", "https://")):
         host = host.model_copy(update={"api_key": None})
     address_of_host(name, host, {})
 
 
 def inside_line(host: Host) -> str:
-    """Return the command by which one gets to the studio inside of a host; empty where ssh does not lead there."""
+    """Return the command by which one gets to the studio inside of a host; empty where ssh does not lead there.
+
+    Of a host without one it leads to a shell.
+    """
     try:
         one = read_address(host.connect, {})
     except UsageError:
@@ -80,7 +92,8 @@ def inside_line(host: Host) -> str:
         return ""
     port = f"-p {one.port} " if one.port is not None else ""
     user = f"{one.user}@" if one.user is not None else ""
-    return f"ssh -t {port}{user}{one.host} {one.path or 'vllm-studio'}"
+    place = f"{port}{user}{one.host}"
+    return f"ssh {place}" if host.agentless else f"ssh -t {place} {one.path or 'vllm-studio'}"
 
 
 class HostLink:

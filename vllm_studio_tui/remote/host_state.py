@@ -47,6 +47,11 @@ class HostState:
         return self.overview is not None and self.error is None
 
     @property
+    def agentless(self) -> bool:
+        """Return whether it is only looked at over ssh: there is no studio to go to."""
+        return self.host is not None and self.host.agentless
+
+    @property
     def how(self) -> str:
         """Return in words how it is reached."""
         if self.here or self.host is None:
@@ -54,7 +59,8 @@ class HostState:
         scheme, _, rest = self.host.connect.partition("://")
         if not rest:
             return ""
-        return {"unix": "socket"}.get(scheme, scheme) + (", key" if self.host.api_key else "")
+        more = ", key" if self.host.api_key else ", look" if self.host.agentless else ""
+        return {"unix": "socket"}.get(scheme, scheme) + more
 
     def answered(self, found: Answered) -> HostState:
         """Return it after an answer."""

@@ -7,13 +7,14 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vllm_studio_tui.domain.errors import StudioError, UsageError
+from vllm_studio_tui.domain.host_overview import SEEN
 from vllm_studio_tui.domain.run import ANSWERING
 from vllm_studio_tui.kit.daemon_threads import DaemonThreads
 from vllm_studio_tui.remote.host_link import HostLink
-from vllm_studio_tui.remote.host_state import HostState
+from vllm_studio_tui.remote.host_state import Answered, HostState
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.setting_types import Host
@@ -26,16 +27,41 @@ GRACE = 5.0
 AGAIN, PAUSE = 4, 0.8
 
 
-def late(link: HostLink, seconds: float) -> StudioError:
+class Link(Protocol):
+    """A way to a host: to its studio, or to its shell where there is none."""
+
+    name: str
+
+    @property
+    def patience(self) -> float: ...
+    @property
+    def every(self) -> float: ...
+    @property
+    def last_words(self) -> str: ...
+    async def ask(self) -> Answered: ...
+    async def close(self) -> None: ...
+
+
+def link_to(name: str, host: Host, environ: Mapping[str, str]) -> Link:
+    """Return the way to a host of the settings."""
+    if host.agentless and not host.problem:
+        from vllm_studio_tui.remote.agentless.link import AgentlessLink  # few have such hosts
+
+        return AgentlessLink(name, host, environ)
+    return HostLink(name, host, environ)
+
+
+def late(link: Link, seconds: float) -> StudioError:
     """Return the error of a host that did not answer in time."""
+    own = isinstance(link, HostLink)
     return StudioError(
         f"{link.name} gave no answer within {seconds:g} s",
         cause=link.last_words,
-        advice="See whether the machine is there, and what its `vllm-studio serve` does.",
+        advice="See whether the machine is there" + (", and what its `vllm-studio serve` does." if own else "."),
     )
 
 
-async def _ask(link: HostLink, state: HostState, seconds: float, *, speeds: bool = False) -> HostState:
+async def _ask(link: Link, state: HostState, seconds: float, *, speeds: bool = False) -> HostState:
     """Return the state of a host after one question. Nothing that it does makes this raise.
 
     Args:
@@ -62,10 +88,12 @@ async def _ask(link: HostLink, state: HostState, seconds: float, *, speeds: bool
 
 def _waits_for_speeds(state: HostState) -> bool:
     found = state.overview
-    return found is not None and found.tokens_per_second is None and bool(found.in_state(*ANSWERING))
+    if found is None or found.tokens_per_second is not None:
+        return False
+    return bool(found.in_state(*ANSWERING)) or any(run.running is not None for run in found.in_state(SEEN))
 
 
-async def _close(link: HostLink) -> None:
+async def _close(link: Link) -> None:
     """End a connection; one that takes longer ends in a thread that nobody waits for."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE):
@@ -80,7 +108,7 @@ def ask_once(hosts: Mapping[str, Host], timeout: float, environ: Mapping[str, st
     """
 
     async def one(name: str, host: Host) -> HostState:
-        link = HostLink(name, host, environ)
+        link = link_to(name, host, environ)
         try:
             return await _ask(link, HostState(name, host), timeout, speeds=True)
         finally:
@@ -173,7 +201,7 @@ class HostWatch:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _follow(self, name: str, host: Host) -> None:
-        link, failed, wake = HostLink(name, host, self._environ), 0, self._wake[name]
+        link, failed, wake = link_to(name, host, self._environ), 0, self._wake[name]
         try:
             while True:
                 state = await _ask(link, self._states[name], link.patience)
@@ -183,7 +211,7 @@ class HostWatch:
                 if state.error is not None:
                     # What is broken about a connection is not found out by using it again.
                     await _close(link)
-                    link = HostLink(name, host, self._environ)
+                    link = link_to(name, host, self._environ)
                 rest = link.every if not failed else TRIES[min(failed, len(TRIES)) - 1]
                 if isinstance(state.error, UsageError):
                     rest = TRIES[-1]  # it is a mistake in the settings, or a key that is not there

@@ -61,6 +61,8 @@ def trouble(state: HostState) -> str:
 
 
 def _gpu_trouble(found: HostOverview) -> str:
+    if found.trouble:
+        return found.trouble
     for gpu in found.gpus:
         if gpu.trouble:
             return f"GPU {gpu.index} in trouble"

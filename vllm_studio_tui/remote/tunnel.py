@@ -23,14 +23,13 @@ from pathlib import Path
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.kit.sanitize import clean
 from vllm_studio_tui.remote.address import Address
+from vllm_studio_tui.remote.ssh import ALIVE, cannot_connect, destination, tell_group
 from vllm_studio_tui.services.serving.here import SOCKET_LINE
 
 #: Seconds until ssh is connected and the studio there serves: it may have to be started.
 PATIENCE = 60.0
 #: Seconds for a first byte of the studio there, once ssh is connected.
 ANSWER = 8.0
-#: What a connection that is dead is noticed by.
-_ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
 
 
 class Tunnel:
@@ -66,7 +65,7 @@ class Tunnel:
                 [
                     *("ssh", "-T", "-M", "-S", str(self._control)),
                     *("-o", "BatchMode=yes", "-o", "ControlPersist=no", "-o", "ConnectTimeout=15"),
-                    *("-o", "ClearAllForwardings=yes", "-o", "StreamLocalBindMask=0177", *_ALIVE),
+                    *("-o", "ClearAllForwardings=yes", "-o", "StreamLocalBindMask=0177", *ALIVE),
                     *self._host,
                     f"{_quoted(self._address.path or 'vllm-studio')} serve --if-needed --hold",
                 ],
@@ -108,7 +107,7 @@ class Tunnel:
         self._closed = True
         process = self._process
         if process is not None:
-            _tell(process, signal.SIGTERM)  # who connects now does not wait any longer
+            tell_group(process.pid, signal.SIGTERM)  # who connects now does not wait any longer
         with self._lock:
             self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -126,10 +125,7 @@ class Tunnel:
 
     @property
     def _host(self) -> list[str]:
-        address = self._address
-        port = ["-p", str(address.port)] if address.port is not None else []
-        user = ["-l", address.user] if address.user is not None else []
-        return [*port, *user, "--", address.host]
+        return destination(self._address)
 
     def _answers(self) -> bool:
         """Return whether the studio there answers; ssh takes a connection whoever is at its other end."""
@@ -175,11 +171,11 @@ class Tunnel:
                 f"there is no vllm-studio on {name}, as ssh sees it",
                 cause=words,
                 advice="Install it there, for shells without a login too, or name it: "
-                f"ssh://{self._address.host}/path/to/vllm-studio",
+                f"ssh://{self._address.host}/path/to/vllm-studio\n"
+                f"Or look at it without one: vllm-studio hosts add NAME ssh://{self._address.host} --agentless",
             )
         if code == 255:
-            advice = f"See whether `ssh {self._address.host} true` works without a question."
-            return StudioError(f"ssh cannot connect to {name}", cause=words, advice=advice)
+            return cannot_connect(name, self._address.host, words)
         return StudioError(f"the studio on {name} does not start", cause=words)
 
     def _forward(self, remote: str) -> None:
@@ -219,22 +215,16 @@ class Tunnel:
         with contextlib.suppress(OSError):
             if process.stdin is not None:
                 process.stdin.close()
-        _tell(process, signal.SIGTERM)
+        tell_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(3.0)
-        _tell(process, signal.SIGKILL)  # a ProxyCommand may outlive its ssh
+        tell_group(process.pid, signal.SIGKILL)  # a ProxyCommand may outlive its ssh
         process.wait(3.0)
         if process.stdout is not None:
             with contextlib.suppress(OSError):
                 process.stdout.close()
         for left in (self._control, self.socket):
             left.unlink(missing_ok=True)
-
-
-def _tell(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to ssh and what it started: a ProxyCommand, the ssh of a ProxyJump."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def _quoted(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.tui.paint.ink import Ink, Row, wrap
@@ -70,9 +71,30 @@ async def edit_host(shell: Shell, name: str = "", host: Host | None = None) -> s
         entry["api_key"] = key.strip()
     else:
         entry["insecure_http"] = False
+        if connect.strip().lower().startswith("ssh:") and not urlsplit(connect.strip()).path.strip("/"):
+            look = await _asks_to_look(shell, title, called, agentless=host is not None and host.agentless)
+            if look is None:
+                return None
+            entry["agentless"] = look
     await shell.in_thread(partial(save_host, shell.studio.places, called, entry, was=name))
     shell.tell(f"{called} is kept in the settings.")
     return called
+
+
+async def _asks_to_look(shell: Shell, title: str, name: str, *, agentless: bool) -> bool | None:
+    """Ask whether there is a studio; None: it was left."""
+    kinds = [
+        Option("s", "a studio, which ssh starts where none serves", gentle=True),
+        Option("l", "none: look at its GPUs and engines over ssh", gentle=True),
+    ]
+    question = Question(
+        f"{title}: what is there?",
+        f"Without a studio nothing is installed or written on {name}, and nothing there can be started or stopped.",
+        kinds[::-1] if agentless else kinds,
+        "leave it as it was",
+    )
+    answer = await shell.ask(question)
+    return {"s": False, "l": True}.get(str(answer))
 
 
 async def take_off(shell: Shell, name: str) -> bool:

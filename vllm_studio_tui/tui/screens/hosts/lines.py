@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from vllm_studio_tui.domain.host_overview import HostOverview
+from vllm_studio_tui.domain.host_overview import SEEN, HostOverview
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.remote.host_state import HostState
 from vllm_studio_tui.remote.host_words import Rank, gpus_words, rank, trouble
@@ -174,6 +174,9 @@ def run_parts(found: HostOverview | None, glyphs: Glyphs, width: int = 99) -> Pa
         far = of[0].progress if len(of) == 1 and state == "loading" else None
         text = numbers.percent(min(1.0, far)) if far is not None else str(len(of))
         counts.append((len(of), [(f"{' ' if counts else ''}{sign}", colour), (f" {text}", "fg")]))
+    seen = len(found.in_state(SEEN))  # nobody here launched them
+    if seen:
+        counts.append((seen, [(f"{' ' if counts else ''}{seen}", "fg"), (" seen", "dim")]))
     for shown in range(len(counts), -1, -1):
         rest = len(found.runs) - sum(number for number, _ in counts[:shown])
         parts = [part for _, one in counts[:shown] for part in one]

@@ -232,8 +232,9 @@ class HostsPlace(Place):
 
     def labelled(self, action: Action) -> Action:
         line = self.table.chosen
-        if action.id == "hosts.open" and line is not None and (line.state.error is not None or line.shown):
-            return replace(action, label="")  # nothing to go to; `w` says why
+        if action.id == "hosts.open" and line is not None and _no_way(line):
+            # Nothing to go to: `w` says why, and of a host without a studio this does.
+            return replace(action, label="no studio" if line.state.agentless else "")
         return super().labelled(action)
 
     def escape(self) -> bool:
@@ -243,7 +244,10 @@ class HostsPlace(Place):
         line = self.table.chosen
         if line is None:
             return
-        if line.state.error is not None or line.shown:
+        if line.state.agentless:
+            self._say_why(line)
+            return
+        if _no_way(line):
             self.action_why()
             return
         from vllm_studio_tui.tui.screens.hosts.flows import go_to
@@ -253,9 +257,12 @@ class HostsPlace(Place):
     def action_why(self) -> None:
         line = self.table.chosen
         if line is not None and trouble(line.state):
-            from vllm_studio_tui.tui.screens.hosts.flows import why_sheet
+            self._say_why(line)
 
-            self.shell.push_screen(why_sheet(line))
+    def _say_why(self, line: HostLine) -> None:
+        from vllm_studio_tui.tui.screens.hosts.flows import why_sheet
+
+        self.shell.push_screen(why_sheet(line))
 
     def action_retry(self) -> None:
         line = self.table.chosen
@@ -300,6 +307,11 @@ class HostsPlace(Place):
             from vllm_studio_tui.remote.host_link import inside_line
 
             self.shell.copy(inside_line(line.state.host) or f"vllm-studio --connect {line.state.name}")
+
+
+def _no_way(line: HostLine) -> bool:
+    """Return whether there is no studio to go to: none answers, none is there, or it is the one that is shown."""
+    return line.state.error is not None or line.shown or line.state.agentless
 
 
 def _read_hosts(places: Places) -> dict[str, Host]:

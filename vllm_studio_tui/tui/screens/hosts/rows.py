@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from vllm_studio_tui.domain.errors import StudioError
-from vllm_studio_tui.domain.host_overview import HostGpu, HostOverview, HostRun
+from vllm_studio_tui.domain.host_overview import SEEN, HostGpu, HostOverview, HostRun
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.remote.host_words import Rank, gpus_words, last_seen, rank, sums, trouble
 from vllm_studio_tui.tui.look.sizes import Size, margin
@@ -107,14 +107,23 @@ def _head(line: HostLine, glyphs: Glyphs, x: int, width: int) -> Row:
         row.put(end, words, "dim", max(0, width - end - 2))
         return row
     parts = [
-        f"a studio {found.version}" if found.version else "a studio",
+        "seen over ssh, no studio" if state.agentless else f"a studio {found.version}" if found.version else "a studio",
         gpus_words(found) if found.gpus else found.gpu_error or "no GPU",
         f"driver {found.driver}" if found.driver else "",
         "GPUs are simulated" if found.simulated else "",
         f"up {numbers.duration(found.uptime)}" if found.uptime is not None else "",
+        *_machine(found),
     ]
     row.put(end, ", ".join(part for part in parts if part), "dim", max(0, width - end - 2))
     return row
+
+
+def _machine(found: HostOverview) -> list[str]:
+    """Return load and memory of the host itself, where they are known."""
+    of = f" of {found.cores}" if found.cores is not None else ""
+    load = f"load {numbers.fixed(found.load, 1)}{of}" if found.load is not None else ""
+    known = found.ram_used is not None and found.ram_total is not None
+    return [load, f"RAM {numbers.whole_memory(found.ram_used or 0, found.ram_total or 0)}" if known else ""]
 
 
 def _lost(line: HostLine, glyphs: Glyphs, x: int, width: int) -> list[Row]:
@@ -218,6 +227,9 @@ def _put_run(row: Row, x: int, width: int, glyphs: Glyphs, run: HostRun) -> int:
     words = run.title if run.title else run.stage if run.state in ("loading", "starting") else ""
     if run.tokens_per_second is not None and not words:
         words = f"{numbers.count(run.tokens_per_second)} tok/s"
+    if run.state == SEEN:  # what it is, and how much it does: nobody here knows more of it
+        load = [f"{run.running} running" if run.running else "", f"{run.waiting} waiting" if run.waiting else ""]
+        words = ", ".join(one for one in (words, *load, run.stage) if one)
     if words and width - at > 10:
         at = row.put(at + 2, words, "dim", width - at - 4)
     return at
@@ -245,6 +257,20 @@ def _ways(x: int, width: int) -> list[Row]:
     return rows
 
 
+def no_studio(line: HostLine) -> list[tuple[str, str]]:
+    """Return why one cannot go to a host that is only looked at, and what would change that."""
+    from vllm_studio_tui.remote.host_link import inside_line  # it needs an HTTP library
+
+    state = line.state
+    ssh = inside_line(state.host) if state.host is not None else ""
+    return [
+        ("no studio", "It is looked at over ssh. Nothing of ours runs there, so there is nothing to go to, and"
+                      " nothing there can be started or stopped from here."),
+        ("install", f"{ssh} 'python3 -m pip install --user vllm-studio-tui'"),
+        ("then", "e, the address as it is, and s: there is a studio."),
+    ]  # fmt: skip
+
+
 def why(line: HostLine) -> list[tuple[str, str]]:
     """Return why a host needs somebody, as names with sentences."""
     state, found = line.state, line.found
@@ -256,7 +282,11 @@ def why(line: HostLine) -> list[tuple[str, str]]:
         return [("what", error.title), ("cause", error.cause), ("do", error.advice), ("since", since), ("seen", seen)]
     if found is None:
         return []
-    parts = [("what", trouble(state))]
+    parts = [("what", trouble(state))] if trouble(state) else []
+    if found.trouble:
+        parts.append(("GPUs", found.gpu_error))
+    if state.agentless:
+        parts += no_studio(line)
     ill = found.in_state("failed", "unhealthy", "backoff")
     parts += [(run.state, f"{run.name}: {run.title or 'it does not say why'}") for run in ill]
     for gpu in found.gpus:
