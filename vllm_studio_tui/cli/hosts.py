@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,7 +44,8 @@ def register(app: typer.Typer) -> None:
         """
         if context.invoked_subcommand is not None:
             return
-        states = _ask(timeout)
+        with open_studio() as studio:
+            states = ask_all(studio, timeout)
         if as_json:
             emit(hosts_document(states))
         else:
@@ -96,21 +98,24 @@ def register(app: typer.Typer) -> None:
         say(f"{name} is taken out of the settings; nothing was stopped there")
 
 
-def _ask(timeout: float) -> list[HostState]:
-    """Return this machine and every host, trouble first. Blocking."""
+def ask_all(studio: Any, timeout: float) -> list[HostState]:
+    """Return this machine and every host, trouble first. Blocking.
+
+    Raises:
+        SettingsError: The settings cannot be read.
+    """
     import threading
 
     from vllm_studio_tui.config.hosts import read_hosts
     from vllm_studio_tui.remote.host_watch import ask_once
     from vllm_studio_tui.remote.host_words import in_order
 
-    with open_studio() as studio:
-        hosts: dict[str, Host] = read_hosts(studio.places)
-        found: list[HostState] = []
-        asking = threading.Thread(target=lambda: found.extend(ask_once(hosts, timeout)), daemon=True)
-        asking.start()
-        own = _this_machine(studio)
-        asking.join()
+    hosts: dict[str, Host] = read_hosts(studio.places)
+    found: list[HostState] = []
+    asking = threading.Thread(target=lambda: found.extend(ask_once(hosts, timeout)), daemon=True)
+    asking.start()
+    own = _this_machine(studio)
+    asking.join()
     return in_order([*found, own])
 
 
@@ -173,6 +178,17 @@ def _figures(found: HostOverview | None) -> dict[str, Any]:
     }
 
 
+def show_errors(states: list[HostState], print_line: Callable[[str], None]) -> None:
+    """Tell of each host that does not answer: what, why, and what to do."""
+    for state in states:
+        if state.error is not None:
+            print_line("")
+            print_line(f"{state.name}: {state.error.title}")
+            for line in (state.error.cause, state.error.advice):
+                if line:
+                    print_line("\n".join(f"  {part}" for part in line.splitlines()))
+
+
 def _show(states: list[HostState]) -> None:
     from vllm_studio_tui.remote.host_words import gpus_words, trouble
 
@@ -192,13 +208,7 @@ def _show(states: list[HostState]) -> None:
         )
     head = ["HOST", "STATE", "GPUS", "UTIL", "MEMORY", "POWER", "TOK/S", "WAIT", "RUNS", "ANSWER", "VERSION"]
     table(head, rows, right=[3, 4, 5, 6, 7, 9])
-    for state in states:
-        if state.error is not None:
-            say()
-            say(f"{state.name}: {state.error.title}")
-            for line in (state.error.cause, state.error.advice):
-                if line:
-                    say("\n".join(f"  {part}" for part in line.splitlines()))
+    show_errors(states, say)
     if all(state.here for state in states):
         say()
         say("No other host. Add one: vllm-studio hosts add NAME ssh://HOST")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import typer
 
     from vllm_studio_tui.domain.gpus import Gpu
+    from vllm_studio_tui.kit.paths import Places
     from vllm_studio_tui.runs.read import RunView
 
 #: The columns of `--line` where `--width` is not given.
@@ -20,13 +21,23 @@ GPU_SECONDS = 1.5
 
 
 def quick(argv: list[str]) -> int | None:
-    """Answer `status --json [--all]` and `status --line [--width N] [--ascii]` without typer and without a studio.
+    """Answer `status --json [--all]` and `status --line [--hosts] [--width N] [--ascii]` without typer and a studio.
 
     Returns:
         None when the command line is another.
     """
     if argv[:1] != ["status"]:
         return None
+    if "--line" in argv and "--hosts" in argv:
+        given = _line_options([word for word in argv[1:] if word != "--hosts"])
+        if given is None or argv.count("--hosts") > 1:
+            return None
+        from vllm_studio_tui.kit.paths import Places
+        from vllm_studio_tui.runs.read import shown_now
+
+        places = Places.of()
+        sys.stdout.write(_line_of_hosts(places, shown_now(places), *given) + "\n")
+        return 0
     if "--line" in argv:
         given = _line_options(argv[1:])
         if given is None:
@@ -153,6 +164,16 @@ def line_of(
     return line.encode("ascii", "replace").decode() if plain else line
 
 
+def _line_of_hosts(places: Places, runs: Sequence[RunView], width: int, plain: bool) -> str:
+    import os
+
+    from vllm_studio_tui.config.startup import read_startup_settings
+    from vllm_studio_tui.runs.host_line import line_of_hosts
+
+    others = read_startup_settings(places.settings_file, os.environ).hosts
+    return line_of_hosts(places, runs, width, plain=plain, others=others)
+
+
 def show(document: dict[str, Any]) -> None:
     """Print the runs as a table, and what is wrong with those that failed."""
     from vllm_studio_tui.cli.output import say, table
@@ -222,8 +243,16 @@ def register(app: typer.Typer) -> None:
         line: bool = typer.Option(False, "--line", help="One line, trouble first, for tmux's status-right."),
         width: int = typer.Option(WIDTH, "--width", min=1, help="Columns of --line."),
         plain: bool = typer.Option(False, "--ascii", help="With --line: ASCII alone."),
+        hosts: bool = typer.Option(False, "--hosts", help="Those of the hosts of the settings, too; see `hosts`."),
+        timeout: float = typer.Option(
+            10.0, "--timeout", metavar="SECONDS", min=0.5, max=300, help="With --hosts: how long each host may take."
+        ),
     ) -> None:
-        """What runs, in which state, and why a run failed."""
+        """What runs, in which state, and why a run failed.
+
+        With --hosts it exits with 1 where a host does not answer. `--line --hosts` waits for none of them: it shows
+        what a watcher in the background heard last, which it starts, and which ends when nobody asks for two minutes.
+        """
         from vllm_studio_tui.cli.opening import open_studio
         from vllm_studio_tui.cli.output import emit, say
         from vllm_studio_tui.domain.errors import UsageError
@@ -233,7 +262,22 @@ def register(app: typer.Typer) -> None:
 
         if line and (as_json or every or foreign):
             raise UsageError("--line is alone: --json, --all and --foreign are other forms")
+        if hosts and (every or foreign):
+            raise UsageError("--hosts tells of what runs: --all and --foreign are for one machine alone")
         with open_studio() as studio:
+            while line and hosts:
+                say(_line_of_hosts(studio.places, shown_runs(studio.runs.all()), width, plain))
+                if not watch:
+                    return
+                time.sleep(1.0)
+            while hosts:
+                from vllm_studio_tui.cli.status_hosts import show_status_of_hosts
+
+                all_there = show_status_of_hosts(studio, timeout, as_json=as_json)
+                if not watch:
+                    raise typer.Exit(0 if all_there else 1)
+                time.sleep(1.0)
+                say() if not as_json else None
             while line:
                 lost, *words = words_of(studio.gpu_report(processes=False).gpus, width, plain)
                 alert = read_worst(studio.places)

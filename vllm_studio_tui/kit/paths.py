@@ -92,6 +92,11 @@ class Places:
         return self.samples.with_name("alerts.lock")
 
     @property
+    def host_line(self) -> Path:
+        """Return what this machine's watcher of hosts heard last, for the single line; its lock is beside it."""
+        return self.state / "hosts" / machine_id() / "line.json"
+
+    @property
     def unsaved(self) -> list[Path]:
         """Return the directories of recovery files."""
         return unsaved_folders(self.database, self.state, self.cache)

@@ -126,11 +126,18 @@ class HostWatch:
 
     Args:
         changed: Called in that thread after each answer, and after each question without one.
+        pace: Seconds from one question to the next, at least.
     """
 
     def __init__(
-        self, hosts: Mapping[str, Host], changed: Callable[[], None], environ: Mapping[str, str] = os.environ
+        self,
+        hosts: Mapping[str, Host],
+        changed: Callable[[], None],
+        environ: Mapping[str, str] = os.environ,
+        *,
+        pace: float = 0.0,
     ) -> None:
+        self._pace = pace
         self._hosts = dict(hosts)
         self._changed = changed
         self._environ = environ
@@ -212,7 +219,7 @@ class HostWatch:
                     # What is broken about a connection is not found out by using it again.
                     await _close(link)
                     link = link_to(name, host, self._environ)
-                rest = link.every if not failed else TRIES[min(failed, len(TRIES)) - 1]
+                rest = max(self._pace, link.every) if not failed else TRIES[min(failed, len(TRIES)) - 1]
                 if isinstance(state.error, UsageError):
                     rest = TRIES[-1]  # it is a mistake in the settings, or a key that is not there
                 with contextlib.suppress(TimeoutError):

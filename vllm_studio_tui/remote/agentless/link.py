@@ -180,7 +180,7 @@ class AgentlessLink:
 
     def _hear(self, lines: list[bytes]) -> None:
         for line in lines:
-            text = clean(line.decode("utf-8", "replace")).strip()
+            text = clean(line.decode("utf-8", "replace").strip())
             if text:
                 self._words.append(text[:300])
 
