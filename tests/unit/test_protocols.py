@@ -101,7 +101,7 @@ LOCAL: Mapping[str, tuple[set[str], str]] = {
     "cli.runs": ({"services.launching.boot_unit"}, "the unit of this machine's systemd"),
     "cli.serve": ({"services.serving.here"}, "has this machine's studio served"),
     "cli.status": (
-        {"probes.gpu.provider", "runs.alert_line", "runs.one_line", "runs.read"},
+        {"probes.gpu.provider", "runs.alert_line", "runs.host_line", "runs.one_line", "runs.read"},
         "`--json` and `--line` are answered before a studio is imported",
     ),
     "tui.flows.commands": ({"services"}, "fetches the demo's model to this machine"),
