@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.clusters.kubernetes import IMAGE, PYTHON, REPOSITORY, Cluster, python_volumes, running
 from tests.unit.test_render import recipe, source
 from vllm_studio_tui.domain.errors import LaunchRefused
 from vllm_studio_tui.domain.job import Phase
-from vllm_studio_tui.domain.recipe import Recipe
+from vllm_studio_tui.domain.recipe import Recipe, recipe_to_data
 from vllm_studio_tui.followers.kubernetes import Kubernetes
 from vllm_studio_tui.followers.system import Job, Look, SystemTrouble
 from vllm_studio_tui.services.handover import kubernetes as handover
@@ -310,7 +313,7 @@ def test_a_quota_that_is_used_up_is_what_it_waits_for(cluster: Cluster, follow: 
         ({"handover": {"namespace": "nowhere"}}, 'namespaces "nowhere" not found'),
         ({"handover": {"context": "other"}}, 'context "other" does not exist'),
         ({"handover": {"options": ["--frobnicate"]}}, "unknown flag: --frobnicate"),
-        ({"docker": {"args": ["--user", "1000"], "volumes": ["/a:/b", "/c:/b"]}}, "must be unique"),
+        ({"docker": {"args": ["--user", "1000"], "volumes": ["/a:/b", "/c:/b"]}}, 'mountPath="/b"'),
     ],
 )
 def test_what_the_cluster_would_refuse_is_said_before(
@@ -319,3 +322,49 @@ def test_what_the_cluster_would_refuse_is_said_before(
     with pytest.raises(LaunchRefused) as refused:
         follow(engine(**change))
     assert cause in f"{refused.value.title} {refused.value.cause}"
+
+
+def test_a_launch_is_a_run_like_any_other(cluster: Cluster, tmp_path: Path) -> None:
+    """From the command line: launched, waited for, chatted with, counted, its follower killed, stopped."""
+    data = recipe_to_data(engine("--load-seconds", "1"))
+    data.pop("port")
+    (tmp_path / "sim.yaml").write_text(yaml.safe_dump(data))
+
+    def studio(*words: str) -> str:
+        environ = {**os.environ, "VLLM_STUDIO_HOME": str(tmp_path / "home")}
+        call = [sys.executable, "-m", "vllm_studio_tui", *words]
+        done = subprocess.run(call, env=environ, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def log() -> str:
+        return next((tmp_path / "home").rglob("engine.log")).read_text()
+
+    def until(condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        deadline = time.monotonic() + 90
+        while True:
+            (now,) = json.loads(studio("status", "--json"))["runs"]
+            if condition(now):
+                return dict(now)
+            assert time.monotonic() < deadline, f"{now}\n{log()}"
+            time.sleep(0.3)
+
+    studio("recipes", "import", str(tmp_path / "sim.yaml"))
+    studio("launch", "sim", "--wait")
+    try:
+        now = until(lambda now: now["job_state"] == "Running")
+        assert now["state"] == "ready"
+        assert now["handle"] == f"k8s:default/{now['run_id']}"
+        assert [(one["where"], one["state"]) for one in now["parts"]] == [("node-a", "ready")]
+        assert studio("chat", "hello there", "--recipe", "sim").strip()
+        until(lambda _: "Application startup complete" in log())
+        os.kill(now["pid"], signal.SIGKILL)
+        before = now["pid"]
+        until(lambda now: now["pid"] not in (None, before) and now["state"] == "ready")
+        assert studio("chat", "still there?", "--recipe", "sim").strip()
+        assert len(cluster.kubectl("get", "pods", "-o", "name").split()) == 1, "it was not submitted twice"
+    finally:
+        studio("stop", "sim")
+    assert cluster.kubectl("get", "deployments,pods", "-o", "name") == ""
+    assert log().count("Application startup complete") == 1
+    assert json.loads(studio("usage", "--json"))["totals"]["total_requests"] == 2

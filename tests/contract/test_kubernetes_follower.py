@@ -139,6 +139,10 @@ NO_KIND = (
     'error: resource mapping not found for name: "q" namespace: "" from "STDIN": no matches for kind "LeaderWorkerSet" '
     'in version "leaderworkerset.x-k8s.io/v1"\nensure CRDs are installed first'
 )
+NO_RESOURCE = (
+    "Error from server (NotFound): the server could not find the requested resource "
+    "(patch leaderworkersets.leaderworkerset.x-k8s.io wide-0)"
+)
 FORBIDDEN = (
     'E1128 10:49:18.1 1 memcache.go:287] x\nError from server (Forbidden): pods is forbidden: User "a" cannot list'
 )
@@ -153,6 +157,7 @@ NO_HOST = "Unable to connect to the server: dial tcp: lookup k8s.invalid: no suc
         (FORBIDDEN, False, "forbidden", "User"),
         ("error: You must be logged in to the server (Unauthorized)", True, "unauthorized", "does not know you"),
         (NO_KIND, False, "unknown_kind", "has no LeaderWorkerSet"),
+        (NO_RESOURCE, False, "unknown_kind", "has no leaderworkersets"),
         ('Error from server (NotFound): namespaces "nowhere" not found', False, "refused", '"nowhere" not found'),
         ("", False, "refused", "no reason"),
     ],
@@ -246,3 +251,61 @@ def test_each_line_of_a_log_is_told_once_also_by_the_next_follower(
 )
 def test_times_of_logs_are_read_in_every_form(text: bytes, moment: int | None) -> None:
     assert stamp(text) == moment
+
+
+def test_a_log_that_is_followed_and_hangs_is_read_in_pieces(
+    kubectl: KubectlStandIn, made: list[Kubernetes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_studio_tui.followers.kube_logs.SILENT", 0.0)
+    kubectl.put("hangs", "")
+    kubectl.put("log", "2026-11-28T10:00:00Z one\n")
+    alone = [item for item in pods("two_copies") if item["kind"] != "Pod"]
+    alone.append(next(item for item in pods("two_copies") if item["kind"] == "Pod"))
+    kubectl.show(alone)
+    one = follow(kubectl, made)
+    deadline = time.monotonic() + 20
+    found = b""
+    while b"one" not in found and time.monotonic() < deadline:
+        one.look()
+        found += one.log()
+    assert found == b"one\n"
+    (kubectl.folder / "hangs").unlink()
+    kubectl.put("log", "2026-11-28T10:00:00Z one\n2026-11-28T10:00:01Z two\n")
+    while b"two" not in found and time.monotonic() < deadline:
+        one.look()
+        found += one.log()
+    assert found == b"one\ntwo\n"
+
+
+def group(uid: str, *, ready: bool) -> list[dict[str, Any]]:
+    """Return a LeaderWorkerSet with a leader and a worker, made of what a Deployment's pods told."""
+    items = pods("two_copies")
+    found = [one for one in items if one["kind"] == "Pod"]
+    for number, (one, role) in enumerate(zip(found, ("worker", "leader"), strict=True)):
+        one["metadata"] |= {"name": f"sim-1-0{'' if role == 'leader' else '-1'}", "uid": f"{uid}-{number}"}
+        one["metadata"]["labels"]["role"] = role
+        one["status"]["containerStatuses"][0]["ready"] = ready
+    return [{"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "metadata": {}}, *found]
+
+
+def test_the_leader_of_a_group_is_led_to_and_a_group_that_is_made_anew_too_often_has_ended(
+    kubectl: KubectlStandIn, made: list[Kubernetes]
+) -> None:
+    one = follow(kubectl, made, budget=2)
+    for uid in ("a", "b"):
+        kubectl.show(group(uid, ready=False))
+        assert one.look().phase is Phase.RUNNING
+    kubectl.show(group("b", ready=True)[:1])
+    assert one.look().stage == "waiting in Kubernetes: no pod was made yet"
+    kubectl.show(group("b", ready=True))
+    look = one.look()
+    assert look.address is not None
+    assert one._leads_to == "sim-1-0"
+    assert [part.name for part in look.parts] == ["leader 0", "worker 0-1"]
+    for uid in ("c", "d"):  # it had been ready: only what comes after counts
+        kubectl.show(group(uid, ready=False))
+        look = one.look()
+    assert look.phase is Phase.ENDED
+    assert look.cause is not None
+    assert look.cause.title == "one of its pods ended, and all were made anew, 2 times"
+    assert look.cause.weak

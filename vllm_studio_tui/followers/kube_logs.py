@@ -19,6 +19,8 @@ MOST_PODS = 16
 LONGEST_LINE, AT_ONCE, OF_ENDED = 64 << 10, 64 << 10, 4 << 20
 #: Seconds before a log that ended or would not begin is asked for again.
 AGAIN = 3.0
+#: Seconds after which a log that is followed and has told nothing is read in one piece; each time twice as many.
+SILENT = 6.0
 
 
 @dataclass(slots=True)
@@ -30,6 +32,9 @@ class _Log:
     stream: Stream | None = None
     rest: bytes = b""
     due: float = 0.0
+    #: When it is doubted that what follows it hears anything, and after how many seconds again; 0: it was heard.
+    doubt: float = 0.0
+    patience: float = 0.0
 
 
 class PodLogs:
@@ -48,6 +53,8 @@ class PodLogs:
         self._logs: dict[str, _Log] = {}
         self._ready: list[bytes] = []
         self.several = False
+        #: Why a log cannot be read; empty: nothing is known to be wrong.
+        self.trouble = ""
 
     def follow(self, pods: Sequence[PodView]) -> None:
         """Follow the logs of these pods, and no longer those of others."""
@@ -70,18 +77,44 @@ class PodLogs:
         if log.stream is not None and not log.stream.alive:
             self._take(pod.name, log)
             log.stream.close()
-            log.stream, log.due = None, now + (0.0 if pod.ends > log.ends else AGAIN)
+            log.stream, log.due = None, now + AGAIN
+            if pod.started and pod.ends == log.ends:  # it could not be followed: a node has its limits
+                self._read_whole(pod.name, log)
         if log.stream is None and pod.ends > log.ends:
             # Its container has ended since: what was not followed of it is read in one piece.
-            words = ["--previous"] if pod.started else []
-            with contextlib.suppress(SystemTrouble):
-                text = self._kubectl.ask(*self._call(pod.name, log), *words, f"--limit-bytes={OF_ENDED}")
-                self._lines(pod.name, log, text.encode())
+            self._read_whole(pod.name, log, *(["--previous"] if pod.started else []))
             log.ends = pod.ends
             self._keep(pod.name, log)
         if log.stream is None and pod.started and now >= log.due:
             with contextlib.suppress(OSError):
                 log.stream = Stream(self._kubectl.words(*self._call(pod.name, log), "--follow"), both=False)
+                log.patience = log.patience or SILENT
+                log.doubt = now + log.patience
+        elif log.stream is not None and log.doubt and now >= log.doubt:
+            self._doubt(pod.name, log, now)
+
+    def _doubt(self, name: str, log: _Log, now: float) -> None:
+        """Read a log of which nothing was heard: a connection through several proxies may hang."""
+        self._take(name, log)
+        if not log.doubt:
+            return
+        before = log.last
+        self._read_whole(name, log)
+        log.patience *= 2
+        log.doubt = now + log.patience
+        if log.last != before and log.stream is not None:
+            log.stream.close()
+            log.stream = None
+
+    def _read_whole(self, name: str, log: _Log, *words: str) -> None:
+        """Read what there is of a log in one piece."""
+        log.rest = b""
+        try:
+            text = self._kubectl.ask(*self._call(name, log), *words, f"--limit-bytes={OF_ENDED}")
+        except SystemTrouble as error:
+            self.trouble = f"the log of {self._short(name)} cannot be read: {error.cause.title}"
+            return
+        self._lines(name, log, text.encode())
 
     def _call(self, name: str, log: _Log) -> list[str]:
         since = [f"--since-time={_moment(log.last)}"] if log.last else []
@@ -101,7 +134,10 @@ class PodLogs:
     def _take(self, name: str, log: _Log) -> None:
         if log.stream is None or sum(map(len, self._ready)) > 4 * AT_ONCE:
             return
-        self._lines(name, log, log.stream.read(AT_ONCE))
+        piece = log.stream.read(AT_ONCE)
+        if piece:
+            log.doubt, log.patience = 0.0, 0.0
+            self._lines(name, log, piece)
 
     def _lines(self, name: str, log: _Log, data: bytes) -> None:
         whole, newline, rest = (log.rest + data).rpartition(b"\n")
@@ -110,10 +146,9 @@ class PodLogs:
         for line in whole.split(b"\n") if newline else ():
             at, _, text = line.partition(b" ")
             moment = stamp(at)
-            if moment is None:
+            if moment is None or moment <= before:
                 continue
-            if moment <= before:
-                continue
+            self.trouble = ""
             log.last = max(log.last, moment)
             self._ready.append((f"[{self._short(name)}] ".encode() if self.several else b"") + text + b"\n")
         if log.last != before:

@@ -40,6 +40,7 @@ class PodView:
         code: The exit code of that end; None: it has not, or it is not known.
         role: `leader` or `worker` of a LeaderWorkerSet.
         hopeless: It can never start as it is.
+        uid: Which pod of that name it is.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PodView:
     leaving: bool = False
     hopeless: bool = False
     over: bool = False
+    uid: str = ""
 
     @property
     def preparing(self) -> bool:
@@ -88,7 +90,7 @@ def view_of(pod: Mapping[str, Any]) -> PodView:
         _text(head.get("name")), _text(spec.get("nodeName")), state, words, bool(running), ready,
         (count if isinstance(count, int) else 0) + bool(ended), _end_words(last), _code(last),
         _text(_map(head.get("labels")).get("role")), _text(head.get("creationTimestamp")), leaving,
-        state in ("InvalidImageName", "ErrImageNeverPull"), phase in ("Failed", "Succeeded"),
+        state in ("InvalidImageName", "ErrImageNeverPull"), phase in ("Failed", "Succeeded"), _text(head.get("uid")),
     )  # fmt: skip
 
 
@@ -129,6 +131,8 @@ def stage_of(pods: Sequence[PodView], told: Iterable[str] = ()) -> str:
     """
     for words in told:
         return f"waiting in Kubernetes: {words}"
+    if not pods:
+        return "waiting in Kubernetes: no pod was made yet"
     waits = [one for one in pods if not one.started]
     if not waits:
         return ""

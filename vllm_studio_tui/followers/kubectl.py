@@ -28,7 +28,10 @@ _PASSING = re.compile(
     r"|the server is currently unable|ServiceUnavailable|InternalError|too many requests|connection refused"
     r"|apiserver not ready|request timed out|Timeout|no route to host|network is unreachable",
 )
-_UNKNOWN_KIND = re.compile(r"no matches for kind \"(\w+)\"|the server doesn't have a resource type \"([\w.]+)\"")
+_UNKNOWN_KIND = re.compile(
+    r"no matches for kind \"(\w+)\"|the server doesn't have a resource type \"([\w.]+)\""
+    r"|could not find the requested resource \(\w+ ([\w.]+?)\.[\w.-]+ "
+)
 
 
 class Kubectl:
@@ -114,7 +117,7 @@ def trouble(said: str) -> SystemTrouble:
         return silent(told[-1][:300])
     kind = _UNKNOWN_KIND.search(words)
     if kind is not None:
-        name = kind[1] or kind[2]
+        name = kind[1] or kind[2] or kind[3]
         advice = "Install it: https://lws.sigs.k8s.io/docs/installation" if "eader" in name else "Ask who runs it."
         return SystemTrouble(Cause("unknown_kind", f"the cluster has no {name}", advice, tuple(told[:5]), retry=False))
     if "Forbidden" in words or "forbidden" in words:
@@ -131,13 +134,14 @@ def trouble(said: str) -> SystemTrouble:
 
 
 class Stream:
-    """A kubectl that goes on: its output is read as it comes, and it ends with us."""
+    """A program that goes on: its output is read as it comes, and it ends with us."""
 
-    def __init__(self, call: Sequence[str], *, both: bool = True) -> None:
+    def __init__(self, call: Sequence[str], *, both: bool = True, env: Mapping[str, str] | None = None) -> None:
         """Start it.
 
         Args:
             both: Its errors are read with its output; else they are thrown away.
+            env: Its variables; None: ours.
 
         Raises:
             OSError: It cannot be started.
@@ -147,6 +151,7 @@ class Stream:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if both else subprocess.DEVNULL,
+            env=dict(env) if env is not None else None,
             preexec_fn=_end_with_parent,  # one call, of what is loaded already
         )
         assert self._process.stdout is not None
@@ -172,6 +177,11 @@ class Stream:
     def alive(self) -> bool:
         """Return whether it goes on."""
         return self._process.poll() is None
+
+    @property
+    def code(self) -> int | None:
+        """Return its exit code; None: it goes on."""
+        return self._process.poll()
 
     def close(self) -> None:
         """End it."""

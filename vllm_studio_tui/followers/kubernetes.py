@@ -90,6 +90,8 @@ class Kubernetes(System):
         ready = [one for one in pods if one.ready]
         started = any(one.started for one in pods)
         state = self._state(pods)
+        if ready:
+            self.job.memory["leaders"] = [one.uid for one in pods if one.role == "leader"]
         ended = self._ended(workload, pods)
         if ended is not None:
             return Look(Phase.ENDED, state, parts=parts, cause=ended)
@@ -119,11 +121,28 @@ class Kubernetes(System):
             return GONE if not pods else None
         if any(one.ready for one in pods):
             return None
+        again = self._made_anew(pods)
+        if again >= self._limit:
+            words = f"one of its pods ended, and all were made anew, {again} times"
+            return Cause("engine_error", words, "See its log.", retry=self._limit == 1, weak=True)
         for one in pods:
             if one.hopeless or one.ends >= self._limit:
                 # Kubernetes has tried again already, as often as the recipe allows.
                 return replace(cause_of(one, self._secret), retry=self._limit == 1 and not one.hopeless)
         return None
+
+    def _made_anew(self, pods: Sequence[PodView]) -> int:
+        """Return how often the group of a LeaderWorkerSet was made anew since it was ready.
+
+        Where a container of a group ends, the set deletes all its pods and makes others of the same names: none of
+        them tells of the end.
+        """
+        seen = self.job.memory.setdefault("leaders", [])
+        for one in pods:
+            if one.role == "leader" and one.uid and one.uid not in seen:
+                seen.append(one.uid)
+        copies = len({one.name for one in pods if one.role == "leader"})
+        return len(seen) - max(1, copies)
 
     def _trouble(self, pods: Sequence[PodView], ready: Sequence[PodView], started: bool) -> str:
         late = [self._explained(one) for one in pods if not one.ready and not one.leaving]
@@ -137,7 +156,7 @@ class Kubernetes(System):
         if ready and late:
             why = f": {bad[0].words}" if bad else ""
             return f"{len(late)} of {len(pods)} pods are not ready{why}"
-        return ""
+        return self._logs.trouble
 
     def _explained(self, pod: PodView) -> PodView:
         """Return a pod that its node prepares with what that waits for, which only events tell."""
