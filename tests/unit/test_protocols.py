@@ -18,6 +18,7 @@ BEHIND = {"store", "inference", "probes", "models", "keeper", "simulation", "stu
 VALUES: Mapping[str, set[str]] = {
     "models.progress": set(),
     "runs.json_documents": set(),
+    "runs.elsewhere": set(),
     "runs.estimate": set(),
     "runs.log_folding": set(),
     "runs.log_lines": set(),

@@ -12,11 +12,15 @@ from vllm_studio_tui.domain.errors import NotFound
 from vllm_studio_tui.domain.memory_report import memory_words
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.masking import mask_data
+from vllm_studio_tui.runs.elsewhere import in_trouble, part_words, sorted_parts
+from vllm_studio_tui.runs.json_documents import run_document
 
 if TYPE_CHECKING:
     from vllm_studio_tui.services.launching.past_runs import Change
     from vllm_studio_tui.services.protocols import StudioApi
 
+#: What there is to say of a run that runs elsewhere.
+OF_ELSEWHERE = ("where", "handle", "job_state", "trouble", "parts")
 JSON = typer.Option(False, "--json", help="One JSON document.")
 
 
@@ -66,8 +70,9 @@ def register(app: typer.Typer) -> None:
             peak = history.peak_speed(one.run_id)
             since = None if one.worked else history.since_it_worked(one)
             memory = history.memory(one.run_id)
+            far = _elsewhere(studio, one.run_id)
             if as_json:
-                emit(launch_document(one, peak, since) | {"story": studio.run_story(one.run_id).to_json()})
+                emit(launch_document(one, peak, since) | far | {"story": studio.run_story(one.run_id).to_json()})
                 return
         say(f"{one.run_id}  {one.state or ''}  {one.title or ''}".rstrip())
         say(f"  engine     {one.backend or '–'} {one.engine_version or 'of unknown version'}")
@@ -78,6 +83,12 @@ def register(app: typer.Typer) -> None:
         for stage, at in sorted(one.stages.items(), key=lambda reached: reached[1]):
             lasted, begun = numbers.fixed(took.get(stage), 1, " s"), numbers.fixed(at, 1, " s")
             say(f"    {stage:<12} {lasted:>10}, begun after {begun}")
+        if far["where"]:
+            say("  where      " + ", ".join(part for part in (far["where"], far["job_state"]) if part))
+            for part in sorted_parts(far["parts"]):
+                say(f"    {'! ' if in_trouble(part) else '  '}{part_words(part)}")
+        if far["trouble"]:
+            say(f"  trouble    {far['trouble']}")
         if one.restarts:
             say(f"  restarts   {one.restarts}")
         if one.ended_at is not None:
@@ -110,6 +121,13 @@ def register(app: typer.Typer) -> None:
             return
         say("  ->  ".join(f"{run.run_id} ({numbers.day_and_time(run.created_at)})" for run in (first, second)))
         _say_changes(changes(first, second))
+
+
+def _elsewhere(studio: StudioApi, run_id: str) -> dict[str, Any]:
+    """Return where a run runs that runs elsewhere, as `status --json` has it; without values where that is not kept."""
+    run = next((one for one in studio.runs.all() if one.run_id == run_id), None)
+    whole = run_document(run) if run is not None else {}
+    return {name: whole.get(name) or ([] if name == "parts" else None) for name in OF_ELSEWHERE}
 
 
 def _tell_missing(studio: StudioApi) -> None:

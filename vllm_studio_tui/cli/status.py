@@ -181,8 +181,10 @@ def show(document: dict[str, Any]) -> None:
     if not document["runs"]:
         say("No run. Launch one: vllm-studio launch ID --wait (see `vllm-studio recipes list`).")
         return
+    from vllm_studio_tui.runs.elsewhere import in_trouble, part_words, sorted_parts
     from vllm_studio_tui.runs.state_marks import state_mark
 
+    elsewhere = any(run["handle"] or run["parts"] for run in document["runs"])
     rows = []
     for run in document["runs"]:
         progress = "" if run["progress"] is None else f" {round(run['progress'] * 100)}%"
@@ -195,19 +197,24 @@ def show(document: dict[str, Any]) -> None:
                 run["backend"] or "–",
                 str(run["port"] or "–"),
                 str(run["pid"] or "–"),
+                *([run["where"] or "–"] if elsewhere else []),
                 run["run_id"],
             ]
         )
-    table(["STATE", "RECIPE", "STAGE", "BACKEND", "PORT", "PID", "RUN"], rows, right=[4, 5])
+    heads = ["STATE", "RECIPE", "STAGE", "BACKEND", "PORT", "PID", *(["WHERE"] if elsewhere else []), "RUN"]
+    table(heads, rows, right=[4, 5])
     if any(run["simulated"] for run in document["runs"]):
         say("SIMULATED: no model, no GPU; everything shown is made up")
     for run in document["runs"]:
         for fault in run["faults"]:
             say(f"{run['recipe_id']}: fault of its keeper, {fault}. See keeper.log beside its log.")
     for run in document["runs"]:
-        if run["waiting_for"]:
+        if words := run["waiting_for"] or run["trouble"]:
             say()
-            say(f"{run['recipe_id']}: {run['waiting_for']}")
+            say(f"{run['recipe_id']}: {words}")
+            for part in sorted_parts(run["parts"]):
+                if in_trouble(part):
+                    say(f"  | {part_words(part)}")
         if run["title"] and run["state"] in ("failed", "unhealthy", "backoff"):
             say()
             say(f"{run['recipe_id']}: {run['title']}")

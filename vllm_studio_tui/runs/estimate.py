@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_studio_tui.domain.run import RunState, State
+from vllm_studio_tui.runs.elsewhere import is_elsewhere
 from vllm_studio_tui.runs.read import RunView
 
 #: So many latest starts are looked at: what was years ago is another engine.
@@ -29,7 +30,16 @@ def earlier_starts(run: RunView, runs: Iterable[RunView]) -> list[Start]:
             continue
         if status.started_at and status.ready_at and status.ready_at > status.started_at:
             found.append(Start(status.ready_at - status.started_at, dict(status.marks)))
-    return found[-LATEST:]
+    return [without_wait(one) for one in found[-LATEST:] if one.marks] if is_elsewhere(run) else found[-LATEST:]
+
+
+def without_wait(one: Start) -> Start:
+    """Return a start elsewhere as it was from the first line that told of a stage on.
+
+    How long it waited for its turn before tells nothing of the next time.
+    """
+    first = min(one.marks.values())
+    return Start(one.total - first, {name: at - first for name, at in one.marks.items()})
 
 
 def time_left(status: RunState, earlier: list[Start], now: float) -> float | None:
@@ -41,6 +51,12 @@ def time_left(status: RunState, earlier: list[Start], now: float) -> float | Non
     if status.state not in (State.STARTING, State.LOADING) or status.started_at is None or not earlier:
         return None
     elapsed = max(0.0, now - status.started_at)
+    if status.handle is not None or status.job_state is not None:
+        if status.state is State.STARTING or not status.marks:
+            return None  # its turn has not come
+        first = min(status.marks.values())
+        elapsed -= first
+        status = replace(status, marks={name: at - first for name, at in status.marks.items()})
     left = sorted(_left(status, one, elapsed) for one in earlier)
     return (left[(len(left) - 1) // 2] + left[len(left) // 2]) / 2
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.runs.elsewhere import elsewhere_words
 from vllm_studio_tui.runs.not_ready import log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView, shown_runs
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 #: What the answer to a launch has of the whole document.
 _OF_A_LAUNCH = (
     "run_id", "state", "stage", "pid", "port", "base_url", "log", "reason", "advice", "title", "evidence",
-    "heard", "stranger", "waiting_for", "handle", "job_state", "trouble", "parts",
+    "heard", "stranger", "waiting_for", "where", "handle", "job_state", "trouble", "parts",
 )  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def run_document(run: RunView, time_left: float | None = None) -> dict[str, Any]
         "log_silent": None if silence is None else round(silence, 1),
         "stranger": now.stranger or None,
         "waiting_for": waiting_for(run) or None,
+        "where": elsewhere_words(run) or None,
         "handle": now.handle,
         "job_state": now.job_state,
         "trouble": now.trouble,

@@ -6,6 +6,7 @@ import time
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit.numbers import duration
+from vllm_studio_tui.runs.elsewhere import told_why, trouble_of
 from vllm_studio_tui.runs.read import RunView
 
 #: Seconds that an answer must have been the same before it is worth a word: most are passing.
@@ -16,8 +17,11 @@ WAITING = (State.STARTING, State.LOADING)
 
 
 def log_silence(run: RunView, now: float | None = None) -> float | None:
-    """Return seconds since a run that is not ready yet wrote to its log; None for others."""
-    if run.state not in WAITING or run.log_at is None:
+    """Return seconds since a run that is not ready yet wrote to its log; None for others.
+
+    What waits elsewhere for its turn has no log to write to, and may wait for days.
+    """
+    if run.state not in WAITING or run.log_at is None or told_why(run):
         return None
     return max(0.0, (time.time() if now is None else now) - run.log_at)
 
@@ -41,6 +45,10 @@ def _remarks(run: RunView, now: float | None) -> list[tuple[str, float | None]]:
     if run.state not in WAITING:
         return []
     found: list[tuple[str, float | None]] = []
+    if trouble := trouble_of(run):
+        found.append((trouble, None))
+    if told_why(run) and not status.stranger:
+        return found
     if status.heard and status.stranger:
         found.append((status.heard, None))
     elif status.heard and status.heard_at is not None and now - status.heard_at >= HEARD_AFTER:

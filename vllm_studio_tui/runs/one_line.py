@@ -13,6 +13,7 @@ from vllm_studio_tui.domain.field_checks import number
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.keeper.files import LEDGER, backwards, ledger_line
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import shown_state
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.runs.state_marks import STATES
 
@@ -61,7 +62,7 @@ def counts(
     found: dict[State, Parts] = {}
     every = list(runs)
     for state in order:
-        of = [run for run in every if run.state is state]
+        of = [run for run in every if shown_state(run) is state]
         if not of:
             continue
         progress = of[0].status.progress if len(of) == 1 and state is State.LOADING else None
@@ -144,10 +145,10 @@ def _name_runs(
     found: dict[State, Parts], runs: Sequence[RunView], add: Callable[[Parts, int], bool], ellipsis: str
 ) -> bool:
     """Put names behind the counts, as many as have room: of those in trouble, else of those that answer."""
-    needed = [state for state in NEEDS if any(run.state is state for run in runs)]
+    needed = [state for state in NEEDS if any(shown_state(run) is state for run in runs)]
     wanted = []
     for state in needed or [State.READY]:
-        here = sorted((run for run in runs if run.state is state), key=happened_at, reverse=True)
+        here = sorted((run for run in runs if shown_state(run) is state), key=happened_at, reverse=True)
         wanted += [(state, run, len(here)) for run in here[:OF_A_KIND]]
     for state, run, of in wanted:
         name = fit(run.name, NAME, ellipsis)

@@ -14,6 +14,8 @@ from vllm_studio_tui.domain.serving import Refusal
 from vllm_studio_tui.http.answers import document, flag, seconds, whole_number
 from vllm_studio_tui.http.controller.status import COMING
 from vllm_studio_tui.http.route import Call, Route
+from vllm_studio_tui.kit.sanitize import clean_line
+from vllm_studio_tui.runs.elsewhere import told_why
 from vllm_studio_tui.runs.find import pick_run
 from vllm_studio_tui.runs.json_documents import launch_document, run_document, status_document
 from vllm_studio_tui.runs.not_ready import waiting_for
@@ -173,7 +175,8 @@ def _ended(run: RunView | None, name: str | None) -> str | None:
 
 def _not_yet(run: RunView | None, timeout: float) -> str:
     words = f"not ready within {timeout:g} s"
-    return f"{words}: {waiting_for(run)}" if run is not None and waiting_for(run) else words
+    why = (waiting_for(run) or (clean_line(run.status.stage or "") if told_why(run) else "")) if run is not None else ""
+    return f"{words}: {why}" if why else words
 
 
 _PORT = {"port": "Exactly this port instead of the recipe's."}

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.run import State
+from vllm_studio_tui.runs.elsewhere import is_elsewhere
 
 if TYPE_CHECKING:
     from vllm_studio_tui.runs.estimate import Start
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What comes before the first stage that a log shows: the program starts.
 PROCESS = "process"
+#: The same of a run that runs elsewhere: it waits for its turn, and its program comes there and starts.
+PLACING = "placing"
 #: The stages in the order in which engines go through them.
 ORDER = ("config", "downloading", "weights", "compiling", "kv_cache", "graphs", "warmup", "serving")
 #: A last stage that took less is the end of the one before: "serving" is mostly a line and no work.
@@ -60,14 +63,15 @@ def stages_of(run: RunView, now: float, earlier: Sequence[Start] = ()) -> list[S
     if status.started_at is None:
         return []
     known = [stage.name for stage in run.spec.stages] if run.spec is not None else []
+    first = PLACING if is_elsewhere(run) else PROCESS
     if status.ready_at is not None and status.ready_at >= status.started_at:
-        return _times(status.marks, status.ready_at - status.started_at, Mark.DONE)
+        return _times(status.marks, status.ready_at - status.started_at, Mark.DONE, first=first)
     if status.state in (State.STARTING, State.LOADING):
-        return _times(status.marks, max(0.0, now - status.started_at), Mark.NOW, known, earlier)
+        return _times(status.marks, max(0.0, now - status.started_at), Mark.NOW, known, earlier, first)
     ended = max(0.0, status.ended_at - status.started_at) if status.ended_at is not None else None
     if status.state is State.BACKOFF or (status.state is State.FAILED and ended is not None):
-        return _times(status.marks, ended or None, Mark.FAILED, known)
-    return _times(status.marks, None, Mark.DONE)
+        return _times(status.marks, ended or None, Mark.FAILED, known, first=first)
+    return _times(status.marks, None, Mark.DONE, first=first)
 
 
 def stages_of_launch(launch: Launch) -> list[StageTime]:
@@ -82,9 +86,10 @@ def _times(
     last: Mark,
     known: Sequence[str] = (),
     earlier: Sequence[Start] = (),
+    first: str = PROCESS,
 ) -> list[StageTime]:
     reached = sorted(((at, name) for name, at in marks.items()), key=lambda one: (one[0], _place(one[1])))
-    begins = [(0.0, PROCESS), *((max(0.0, at), name) for at, name in reached)]
+    begins = [(0.0, first), *((max(0.0, at), name) for at, name in reached)]
     if last is Mark.DONE and end is not None and len(begins) > 1 and end - begins[-1][0] < SHORTEST_END:
         begins.pop()
     usual = _usual(earlier)
@@ -115,4 +120,4 @@ def _usual(earlier: Sequence[Start]) -> dict[str, float]:
 
 
 def _place(name: str) -> int:
-    return ORDER.index(name) if name in ORDER else -1 if name == PROCESS else len(ORDER)
+    return ORDER.index(name) if name in ORDER else -1 if name in (PROCESS, PLACING) else len(ORDER)

@@ -29,7 +29,8 @@ _RUN = {"type": "string", "description": "A run, recipe or model; without it the
 #: What a model needs to know of a run.
 _OF_A_RUN = (
     "run_id", "recipe_id", "name", "backend", "model", "state", "stage", "progress", "time_left", "port", "started_at",
-    "ready_at", "restarts", "exit", "reason", "title", "advice", "heard", "waiting_for", "gpus", "simulated",
+    "ready_at", "restarts", "exit", "reason", "title", "advice", "heard", "waiting_for", "where", "trouble",
+    "gpus", "simulated",
 )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.domain.series import RunSeries
-from vllm_studio_tui.runs.estimate import LATEST, Start, earlier_starts
+from vllm_studio_tui.runs.elsewhere import is_elsewhere
+from vllm_studio_tui.runs.estimate import LATEST, Start, earlier_starts, without_wait
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE
 from vllm_studio_tui.tui.paint.run_parts import RunFacts, stalls
 
@@ -112,6 +113,8 @@ def starts_on_record(shell: Shell, run: RunView, there: Container[str]) -> list[
         for one in launches
         if one.ready_after and one.backend == run.backend and one.run_id not in there
     ]
+    if is_elsewhere(run):
+        found = [without_wait(one) for one in found if one.marks]
     return found[:LATEST][::-1]
 
 

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import shown_state
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import downloads
 from vllm_studio_tui.tui.paint.glyphs import TROUBLE, Glyphs
@@ -144,7 +145,7 @@ def _fitting(
     ends = [[*tail, Part([(host, "dim")])], tail] if size != Size.BASE else [tail]
     every = [_tabs(ink, place, without_tab, words=True), _tabs(ink, place, without_tab, words=False)]
     only = [_tabs(ink, place, without_tab, words=False, others=False)]
-    trouble = any(run.state in NAMED for run in runs)
+    trouble = any(shown_state(run) in NAMED for run in runs)
     for names in (*(NAMES if trouble else ()), (0, 0), None):
         chips = _chips(ink.glyphs, runs, *(names or (0, 0)), far=names is not None)
         for tabs in every if size > Size.COMPACT else only:
@@ -202,7 +203,7 @@ def _chips(glyphs: Glyphs, runs: Sequence[RunView], names: int, longest: int, *,
     """
     found = []
     for state in TROUBLE:
-        of = [run for run in runs if run.state is state]
+        of = [run for run in runs if shown_state(run) is state]
         if not of:
             continue
         mark, colour = glyphs.state(state)

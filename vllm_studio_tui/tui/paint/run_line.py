@@ -5,6 +5,7 @@ from __future__ import annotations
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import told_why, trouble_of
 from vllm_studio_tui.runs.not_ready import waiting_for
 from vllm_studio_tui.runs.unhealthy import unhealthy_since, why_unhealthy
 from vllm_studio_tui.tui.look.sizes import Size
@@ -41,6 +42,9 @@ def _ready(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: flo
     row.put_right(x + 5, f"~{speed}" if facts.age is not None and len(speed) < 5 else speed, value)
     row.put(x + 6, "tok/s", "dim")
     x += 13
+    if words := trouble_of(facts.run):
+        row.put(x, f"{glyphs.warning} {words}", "warn", max(0, end - x))
+        return
     roomy = end - x > 60
     for number, word, style in (
         (metrics.running, "running" if roomy else "run", "fg"),
@@ -78,8 +82,8 @@ def _ready(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: flo
 
 def _loading(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: float, *, worded: bool) -> None:
     run, status = facts.run, facts.run.status
-    if status.stranger and status.heard:
-        row.put(x, status.heard, "warn", end - x)
+    if trouble := status.heard if status.stranger else trouble_of(run):
+        row.put(x, trouble, "warn", end - x)
         return
     rest = left(facts, now)
     tail = f"~{numbers.about(rest)}" if rest is not None else ""
@@ -89,7 +93,7 @@ def _loading(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: f
     # Where there is room the state is shown before it: do not repeat the word.
     silent = before_stages(run) if worded else "starting"
     x = row.put(x, stage_word(status.stage) or silent, "fg", stop - x) + 2
-    if status.progress is None:
+    if status.progress is None or told_why(run):
         row.put(x, waiting_for(run, now), tone(run, now), max(0, stop - x))
         return
     bar = min(16, stop - x - 6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import elsewhere_words, is_elsewhere, told_why, trouble_of
 from vllm_studio_tui.runs.not_ready import SILENT_AFTER, log_silence, waiting_for
 from vllm_studio_tui.runs.read import RunView
 from vllm_studio_tui.services.launching.stage_times import ORDER
@@ -22,6 +23,14 @@ def draw_loading(
     status = facts.run.status
     rest = left(facts, now)
     words = waiting_for(facts.run, now)
+    if told_why(facts.run) or (status.stage is None and is_elsewhere(facts.run)):
+        end = width - 2
+        if status.started_at is not None:
+            end = first.put_right(end, numbers.duration(now - status.started_at), "faint") - 2
+        first.put(body, status.stage or before_stages(facts.run), "fg", max(0, end - body))
+        told = words or (elsewhere_words(facts.run) if size < Size.WIDE else "")
+        second.put(body, told, tone(facts.run, now), width - body - 2)
+        return
     if status.stage is None:
         since = numbers.duration(now - status.started_at) if status.started_at else ""
         pid = f"process {status.pid} is up, " if status.pid else ""
@@ -54,7 +63,9 @@ def draw_loading(
         x = first.put(body, stage_word(status.stage), "fg") + 2
         bar = max(0, min(20, width - x - 16))
         rest_stages = [stage_word(name) for name in stages[here + 1 :]]
-        if rest_stages and not words:
+        if not words and (far := elsewhere_words(facts.run)):
+            second.put(body, far, "dim", width - body - 2)
+        elif rest_stages and not words:
             second.put(body, f"then {', '.join(rest_stages)}", "dim", width - body - 2)
         end = x + bar + 6
     if status.progress is not None and bar >= 4:
@@ -72,13 +83,16 @@ def draw_loading(
 
 
 def tone(run: RunView, now: float) -> str:
-    """Return the style of what a start waits for: a warning only for a silent log or another server on its port."""
+    """Return the style of what a start waits for: a warning for a silent log, another server, or trouble elsewhere."""
     silent = log_silence(run, now) or 0.0
-    return "warn" if run.status.stranger or silent >= SILENT_AFTER else "dim"
+    return "warn" if run.status.stranger or trouble_of(run) or silent >= SILENT_AFTER else "dim"
 
 
 def before_stages(run: RunView) -> str:
     """Return the words for a run without a stage: it is LOADING from the first line of its log on."""
+    if is_elsewhere(run):
+        words = "submitted" if run.status.handle else "being submitted"
+        return words if run.state is State.STARTING else "it runs, no stage seen yet"
     return "no log line yet" if run.state is State.STARTING else "no stage seen yet"
 
 

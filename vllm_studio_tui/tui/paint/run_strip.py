@@ -7,10 +7,12 @@ from rich.cells import cell_len
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import shown_state, told_why, trouble_of, warned
 from vllm_studio_tui.runs.unhealthy import unhealthy_since, why_unhealthy
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
 from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.run_loading import before_stages
 from vllm_studio_tui.tui.paint.run_parts import RunFacts, stalls
 from vllm_studio_tui.tui.paint.run_words import stage_word
 
@@ -19,22 +21,28 @@ def strip_row(facts: RunFacts, glyphs: Glyphs, width: int, now: float) -> Row:
     """Draw a run on a row of about forty cells; its age or its figure stands at the right."""
     run, status = facts.run, facts.run.status
     silent = stalls(facts)
-    mark, colour = glyphs.state(State.UNHEALTHY if silent else run.state)
+    mark, colour = glyphs.state(State.UNHEALTHY if silent else shown_state(run))
     row = Row(key=facts.key or run.run_id)
     row.put(0, mark, colour)
-    troubled = silent or run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+    warns = warned(run)
+    troubled = silent or warns or run.state in (State.FAILED, State.UNHEALTHY, State.BACKOFF)
+    sentence = troubled or told_why(run)
     # A sentence needs more room than figures do.
-    if troubled or run.state is State.LOADING:
+    if sentence or run.state is State.LOADING:
         # A name takes what the sentence, or the stage with a short bar, leaves.
-        said = _said(facts) if troubled else f"{stage_word(status.stage)} ━━━━━━ 100%"
+        said = _said(facts) if sentence else f"{stage_word(status.stage)} ━━━━━━ 100%"
         least = max(width // 3 - 2, width - cell_len(said) - len(_age(facts, now) if troubled else "") - 5)
     else:
         least = width // 2 - 3
     room = min(facts.names or 18, max(8, least))
     row.put(2, run.name, "fg bold", room)
     x = 2 + room + 1
-    if run.state is State.READY and not silent:
+    if run.state is State.READY and not silent and not warns:
         _ready(row, facts, glyphs, x, width)
+    elif run.state in (State.LOADING, State.STARTING) and (trouble := trouble_of(run)):
+        row.put(x, trouble, "warn", max(0, width - x))
+    elif told_why(run):
+        row.put(x, _said(facts), "fg", max(0, width - x))
     elif run.state in (State.LOADING, State.STARTING):
         after = row.put(x, stage_word(status.stage) or "starting", "fg", max(0, width - x - 6))
         if status.progress is not None and width - after >= 6:
@@ -64,6 +72,10 @@ def _said(facts: RunFacts) -> str:
     """Return what is wrong with a run, in words."""
     if stalls(facts):
         return "no answer"
+    if trouble := trouble_of(facts.run):
+        return trouble
+    if told_why(facts.run):
+        return facts.run.status.stage or before_stages(facts.run)
     return why_unhealthy(facts.run) or facts.run.status.title or str(facts.run.state)
 
 

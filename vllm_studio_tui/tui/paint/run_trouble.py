@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import trouble_of
 from vllm_studio_tui.runs.unhealthy import unhealthy_since, what_comes, why_unhealthy
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -44,6 +45,8 @@ def trouble_rows(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: f
     title = cut_lines(titles, max(10, room - (len(right) + 3 if wide else 0)), 2)
     more = [(line, "fg") for line in title[1:]]
     more += [(line, "dim") for line in cut_lines(advice, room, 2 if wide else 1)] if advice else []
+    if words := trouble_of(run):
+        more.insert(len(title) - 1, (f"{glyphs.warning} {words}", "fg"))
     if not more:
         more = [(status.evidence[-1] if status.evidence else "Its log says more.", "dim")]
     if run.state is State.FAILED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import elsewhere_words, told_why
 from vllm_studio_tui.runs.read import RunView
 
 STAGES = {
@@ -59,11 +60,15 @@ def how_far(run: RunView) -> str:
     Each stage begins at zero again: without the name a figure that was at 100% would fall.
     """
     status = run.status
+    if told_why(run):
+        return ""  # a sentence of another system, and no measure
     part = numbers.percent(status.progress) if status.progress is not None else ""
     return part if status.stage in (None, "weights") else f"{stage_word(status.stage)} {part}".rstrip()
 
 
 def where(run: RunView) -> str:
-    """Return the GPUs and the port of a run."""
+    """Return the GPUs and the port of a run; of one that runs elsewhere what it is called there, and its hosts."""
+    if far := elsewhere_words(run):
+        return f"{far}   :{run.port}" if run.port else far
     gpus = f"GPU {' '.join(run.spec.gpus)}   " if run.spec is not None and run.spec.gpus else ""
     return f"{gpus}:{run.port}" if run.port else gpus.strip()

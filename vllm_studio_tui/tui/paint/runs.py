@@ -5,11 +5,12 @@ from __future__ import annotations
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import elsewhere_words, trouble_of
 from vllm_studio_tui.runs.not_ready import waiting_for
 from vllm_studio_tui.tui.look.sizes import Size
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
-from vllm_studio_tui.tui.paint.ink import Row
+from vllm_studio_tui.tui.paint.ink import Row, fit
 from vllm_studio_tui.tui.paint.run_line import line, words
 from vllm_studio_tui.tui.paint.run_loading import draw_loading
 from vllm_studio_tui.tui.paint.run_parts import RunFacts, head, starts
@@ -35,14 +36,17 @@ def _two(facts: RunFacts, glyphs: Glyphs, width: int, size: Size, now: float) ->
     first = head(facts, glyphs, size)
     second = Row(key=first.key)
     wide = size >= Size.WIDE
-    trouble = waiting_for(run, now)
+    trouble = waiting_for(run, now) or trouble_of(run)
+    far = elsewhere_words(run)
     if wide:
         second.put(name_x, run.model or engine_word(run), "dim", body - name_x - 2)
         if not trouble:
-            facts_text = "   ".join(part for part in (engine_word(run), where(run)) if part)
-            second.put(body, facts_text, "dim", 44)
+            named = (where(run), engine_word(run)) if far else (engine_word(run), where(run))
+            second.put(body, "   ".join(part for part in named if part), "dim", 44)
     else:
-        text = f"{engine_word(run)} :{run.port}" if run.port else engine_word(run)
+        text = (run.state is State.READY and far) or (
+            f"{engine_word(run)} :{run.port}" if run.port else engine_word(run)
+        )
         second.put(name_x, text, "dim", body - name_x - 1)
     if run.state is State.READY:
         _ready(facts, glyphs, width, size, now, first, second, body)
@@ -78,6 +82,9 @@ def _ready(
         charts.put_bar(first, kv + 3, glyphs, metrics.kv_cache_usage, room, colour)
         first.put_right(kv + 3 + room + 6, numbers.percent(metrics.kv_cache_usage), value)
     counts = kv if size >= Size.WIDE else body
+    if words := trouble_of(run):  # it goes before the figures that have no room beside it
+        second.run(body, [(f"{glyphs.warning} ", "warn"), (fit(words, width - body - 4), "warn")])
+        second = Row()
     if metrics.running is not None:
         after = second.run(counts, [(f"{metrics.running}", "fg"), (" running   ", "dim")])
         if metrics.waiting is not None:

@@ -13,6 +13,7 @@ from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
 from vllm_studio_tui.kit.sanitize import clean_line
 from vllm_studio_tui.runs.alert_line import worst_alert
+from vllm_studio_tui.runs.elsewhere import shown_state
 from vllm_studio_tui.runs.gpu_words import ROOMY, gpu_words, lost_words
 from vllm_studio_tui.runs.one_line import NEEDS, OF_A_KIND, Parts, counts, happened_at, one_line
 from vllm_studio_tui.runs.read import RunView
@@ -60,7 +61,7 @@ def strip(
 
 def _with_alerts(facts: Sequence[RunFacts], said: list[Row], glyphs: Glyphs, width: int, now: float) -> list[Row]:
     """Draw runs, and what alerts say behind those in trouble."""
-    needs = [one for one in facts if one.run.state in NEEDS or stalls(one)]
+    needs = [one for one in facts if shown_state(one.run) in NEEDS or stalls(one)]
     others = [one for one in facts if one not in needs]
     return [*_each(needs, glyphs, width, now), *said, *_each(others, glyphs, width, now)]
 
@@ -103,7 +104,7 @@ def some_named(facts: Sequence[RunFacts], room: int) -> tuple[list[RunFacts], li
     """
     kinds: dict[State, list[RunFacts]] = {}
     for one in facts:
-        kinds.setdefault(one.run.state, []).append(one)
+        kinds.setdefault(shown_state(one.run), []).append(one)
     chosen: list[RunFacts] = []
     for at in range(len(facts)):
         for kind in kinds.values():

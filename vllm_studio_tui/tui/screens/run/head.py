@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from vllm_studio_tui.domain.run import ANSWERING, State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import elsewhere_words
 from vllm_studio_tui.tui.look.sizes import Size, margin
 from vllm_studio_tui.tui.paint import charts
 from vllm_studio_tui.tui.paint.ink import Row, fit
@@ -107,8 +108,10 @@ def _behind(page: PageFacts) -> list[Parts]:
     recipe = spec.recipe if spec is not None else page.story.launch.recipe if page.story is not None else {}
     if page.size >= Size.WIDE and isinstance(size := recipe.get("tensor_parallel_size"), int) and size > 1:
         found.append([("tp ", "dim"), (str(size), "fg")])
-    gpus = page.gpu_names()
-    if gpus and page.size >= Size.WIDE:
+    gpus, far = page.gpu_names(), elsewhere_words(run)
+    if far:
+        found.append([(fit(far, 40), "fg")])
+    elif gpus and page.size >= Size.WIDE:
         found.append([("GPU ", "dim"), (" ".join(gpus), "fg")])
     if run.port and page.size != Size.BASE and run.live:
         found.append([(f":{run.port}", "fg")])

@@ -11,8 +11,12 @@ from vllm_studio_tui.tui.paint.beside import beside
 from vllm_studio_tui.tui.paint.ink import Row, cut_lines
 from vllm_studio_tui.tui.screens.run import sections, stages
 from vllm_studio_tui.tui.screens.run.cause import cause_rows, fix_rows
+from vllm_studio_tui.tui.screens.run.elsewhere import elsewhere_rows, trouble_rows
 from vllm_studio_tui.tui.screens.run.facts import PageFacts
 from vllm_studio_tui.tui.screens.run.head import figure_rows, state_row
+
+#: Parts of a run elsewhere that have a row of the page where there is room.
+PARTS = 8
 
 
 def page_rows(page: PageFacts) -> list[Row]:
@@ -47,18 +51,20 @@ def _two_columns(page: PageFacts) -> list[Row]:
         fix = fix_rows(page, x, left, notes=full)
         fall = [stages.heading(page, 0, right), *stages.waterfall(page, 0, right)] if page.stages() else []
         since = sections.since_rows(page, 0, right, 4)
+        places = elsewhere_rows(page, 0, right, PARTS)
         parts = (
-            beside(fix, _blocks(fall, since), middle)
+            beside(fix, _blocks(fall, since, places), middle)
             if fix
-            else _blocks([_moved(row, x) for row in fall], [_moved(row, x) for row in since])
+            else _blocks(*([_moved(row, x) for row in part] for part in (fall, since, places)))
         )
         blocks: list[Sequence[Row]] = [cause_rows(page), parts]
     else:
         ends = sections.endpoint_rows(page, 0, right, lines=full)
         requests = sections.request_rows(page, x, left, 5 if full else 3)
-        gpus = [*sections.gpu_rows(page, 0, right), *sections.memory_rows(page, 0, right)]
+        memory = sections.memory_rows(page, 0, right)
+        gpus = [*(elsewhere_rows(page, 0, right, PARTS) or sections.gpu_rows(page, 0, right)), *memory]
         blocks = [
-            cause_rows(page),
+            [*cause_rows(page), *trouble_rows(page)],
             figure_rows(page),
             beside(fall, ends, middle),
             beside(requests, gpus, middle) if requests else [_moved(row, x) for row in gpus],
@@ -81,20 +87,23 @@ def _one_column(page: PageFacts) -> list[Row]:
     times = stages.times(page, x, width)
     fall = [stages.heading(page, x, width), *times] if times and not compact else []
     troubled = page.troubled
-    blocks: list[Sequence[Row]] = [[state_row(page), *(cause_rows(page) if troubled else figure_rows(page))]]
+    first = [*(cause_rows(page) if troubled else figure_rows(page)), *trouble_rows(page, 1 if compact else 2)]
+    blocks: list[Sequence[Row]] = [[state_row(page), *first]]
+    places = elsewhere_rows(page, x, width, 3 if compact else 6)
     if failed:
         blocks.append(fix_rows(page, x, width, notes=False))
         if not compact:
             blocks.append(sections.since_rows(page, x, width, 3))
             blocks.append(fall)
+        blocks.append(places)
     else:
         if troubled:
             blocks.append(figure_rows(page))
         endpoint = sections.endpoint_line(page, x, width) if page.run.live else []
         if page.run.state in (State.STARTING, State.LOADING) and fall:
-            blocks += [[stages.heading(page, x, width), *stages.waterfall(page, x, width)], endpoint]
+            blocks += [[stages.heading(page, x, width), *stages.waterfall(page, x, width)], places, endpoint]
         else:
-            blocks += [endpoint, fall]
+            blocks += [endpoint, places, fall]
         blocks.append(sections.request_rows(page, x, width, 2 if compact else 3))
     body = _blocks(*blocks)
     earlier = sections.earlier_rows(page, x, width, 0 if compact else 2)
@@ -116,7 +125,8 @@ def _strip(page: PageFacts) -> list[Row]:
         elif page.address is not None and not page.troubled:
             below.put(0, page.address.base_url, "dim", page.width)
         room = page.height - len(rows)
-        return [*rows, *([below] if below.pieces else cause_rows(page, most=room))][: page.height]
+        told = trouble_rows(page, 1) or ([below] if below.pieces else cause_rows(page, most=room))
+        return [*rows, *told][: page.height]
     if page.troubled:
         fix = fix_rows(page, 0, page.width, notes=False)
         room = max(0, page.height - len(rows))
@@ -129,6 +139,7 @@ def _strip(page: PageFacts) -> list[Row]:
                 row = Row()
                 row.put(0, line, style)
                 rows.append(row)
+    rows += elsewhere_rows(page, 0, page.width, max(0, min(2, page.height - len(rows) - 1)))
     tail = sections.tail_rows(page, 0, page.width, max(1, page.height - len(rows)))
     return [*rows, *tail[1:]][: page.height]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
+from vllm_studio_tui.runs.elsewhere import told_why
 from vllm_studio_tui.runs.not_ready import waiting_for
 from vllm_studio_tui.services.launching.stage_times import PROCESS, Mark, StageTime
 from vllm_studio_tui.tui.paint.glyphs import Glyphs
@@ -114,6 +115,8 @@ def _note(page: PageFacts, one: StageTime) -> str:
         line = page.diagnosis.line_number if page.diagnosis is not None else None
         return f"line {line}" if line is not None else ""
     if one.mark is Mark.NOW:
+        if told_why(page.run):
+            return ""  # the part about its system has it whole
         if words := waiting_for(page.run, page.now):
             return words
         if status.progress is not None and one.name == status.stage:
