@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from vllm_studio_tui.services.protocols import RunsApi, StudioApi
 
 
+#: What `launch --on` takes.
+WHERE = "here, slurm, ray-serve, kubernetes or skypilot"
+
+
 def follow(runs: RunsApi, run: RunView, timeout: float | None) -> RunView:
     """Wait until a run is ready or has ended, and say each stage on stderr as it comes; return it as it is then."""
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -106,12 +110,17 @@ def register(app: typer.Typer) -> None:
         port: int | None = typer.Option(None, "--port", min=1, max=65535, help="Exactly this port."),
         share_gpus: bool = typer.Option(False, "--share-gpus", help="Agree to GPUs that another run claims."),
         unchecked: bool = typer.Option(False, "--unchecked", help="Launch although it would fail, as far as is known."),
+        on: str | None = typer.Option(None, "--on", metavar="WHERE", help=f"What runs it this once: {WHERE}."),
+        nodes: str | None = typer.Option(None, "--nodes", metavar="HOST,..", help="Over ssh, this once."),
+        strategy: str = typer.Option("", "--strategy", metavar="HOW", help="How hosts share it: tp, tp_pp, dp or pd."),
         as_json: bool = typer.Option(False, "--json", help="One JSON document."),
     ) -> None:
         """Start a run of a recipe. It lives on when this command, the terminal or the connection ends."""
 
         def start(studio: StudioApi) -> RunView:
-            found = studio.recipes.get(recipe)
+            from vllm_studio_tui.domain.recipe_places import place_recipe
+
+            found = place_recipe(studio.recipes.get(recipe), on=on, nodes=nodes, strategy=strategy)
             _warn(studio, found)
             return studio.launcher.launch(found, port=port, force=force, share_gpus=share_gpus, unchecked=unchecked)
 

@@ -52,6 +52,11 @@ async def _launch(call: Call) -> web.StreamResponse:
     recipe = await context.read(studio.recipes.get, call.request.match_info["id"])
     port, force = _port(call), flag(call, "force")
     share, unchecked = flag(call, "share_gpus"), flag(call, "unchecked")
+    query = call.request.query
+    if any(name in query for name in _PLACE):
+        from vllm_studio_tui.domain.recipe_places import place_recipe
+
+        recipe = place_recipe(recipe, on=query.get("on"), nodes=query.get("nodes"), strategy=query.get("strategy", ""))
     return _launched(
         call,
         await context.launch(
@@ -180,11 +185,17 @@ def _not_yet(run: RunView | None, timeout: float) -> str:
 
 
 _PORT = {"port": "Exactly this port instead of the recipe's."}
+_PLACE = {
+    "on": "What runs it, this once: here, slurm, ray-serve, kubernetes, skypilot.",
+    "nodes": "Hosts that it runs on over ssh, this once, with commas between.",
+    "strategy": "How several machines share it, this once: tp, tp_pp, dp or pd.",
+}
 _LAUNCH = {
     "force": "Stop the runs that hold its port or GPUs first.",
     **_PORT,
     "share_gpus": "Agree to GPUs that another run claims.",
     "unchecked": "Launch although it would fail, as far as is known.",
+    **_PLACE,
 }
 _FORCE = {"force": "Kill without grace."}
 ROUTES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vllm_studio_tui.domain.engine_metrics import EngineMetrics
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.kit import numbers
-from vllm_studio_tui.runs.elsewhere import told_why, trouble_of
+from vllm_studio_tui.runs.elsewhere import elsewhere_words, told_why, trouble_of
 from vllm_studio_tui.runs.not_ready import waiting_for
 from vllm_studio_tui.runs.unhealthy import unhealthy_since, why_unhealthy
 from vllm_studio_tui.tui.look.sizes import Size
@@ -78,6 +78,7 @@ def _ready(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: flo
         row.put(x, label, "dim")
         row.put_right(x + room, text, "faint" if text == glyphs.unknown else value if label != "up" else "fg")
         x += room + 3
+    row.put(x, elsewhere_words(facts.run), "dim", max(0, end - x))
 
 
 def _loading(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: float, *, worded: bool) -> None:
@@ -94,7 +95,7 @@ def _loading(row: Row, facts: RunFacts, glyphs: Glyphs, x: int, end: int, now: f
     silent = before_stages(run) if worded else "starting"
     x = row.put(x, stage_word(status.stage) or silent, "fg", stop - x) + 2
     if status.progress is None or told_why(run):
-        row.put(x, waiting_for(run, now), tone(run, now), max(0, stop - x))
+        row.put(x, waiting_for(run, now) or elsewhere_words(run), tone(run, now), max(0, stop - x))
         return
     bar = min(16, stop - x - 6)
     charts.put_bar(row, x, glyphs, status.progress, bar, "accent")
