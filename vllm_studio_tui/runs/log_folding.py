@@ -128,9 +128,14 @@ def _requests(ours: LineParts, first: LineParts) -> bool:
 
 def _workers(ours: LineParts, first: LineParts) -> bool:
     mine, yours = ours.prefix.source, first.prefix.source
-    if mine == yours or not mine.startswith("w") or not yours.startswith("w"):
+    if mine == yours or not _worker(mine) or not _worker(yours):
         return False
     return ours.text == first.text or _SECONDS.sub("", ours.text[:400]) == _SECONDS.sub("", first.text[:400])
+
+
+def _worker(source: str) -> bool:
+    """Return whether a worker wrote it, or a rank of a run on several machines: they do and say the same."""
+    return source.startswith(("w", "r")) and (source[1:2].isdigit() or source == "w")
 
 
 def _same(ours: LineParts, first: LineParts) -> bool:

@@ -7,10 +7,11 @@ print. A line with none of them is all text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from vllm_studio_tui.runs.log_text import level_of
+from vllm_studio_tui.runs.log_text import NODE, level_of
 
 #: No prefix is longer; only so many characters of a line are searched for one.
 LONGEST = 240
@@ -48,7 +49,8 @@ class Prefix:
     Attributes:
         size: How many characters it takes.
         time: `14:21:06`; of a clock that begins with the process, `+0:00.4`. Empty for none.
-        source: api, core, w0 (worker 0), keeper, or a part of llama.cpp. Empty where the line does not say.
+        source: api, core, w0 (worker 0), keeper, or a part of llama.cpp; r1 for rank 1 of a run on several machines,
+            r1/w0 for a worker of it. Empty where the line does not say.
         where: The file and line, or the function, that wrote it.
     """
 
@@ -78,6 +80,10 @@ def prefix_of(begin: str) -> Prefix:
     """Return the prefix of a line, of which `begin` is the beginning."""
     if begin.startswith(_KEEPER):
         return Prefix(len(_KEEPER), source="keeper")
+    if begin[:1] == "[" and (node := NODE.match(begin)) is not None:
+        inner, rank = prefix_of(begin[node.end() :]), f"r{node[1]}"
+        source = f"{rank}/{inner.source}" if inner.source else rank
+        return Prefix(node.end() + inner.size, inner.time, source, inner.where)
     at, source, time, where = 0, "", "", ""
     for _ in range(3):  # a worker's line may bear the names of two processes
         if (found := _PROCESS.match(begin, at)) is not None:
@@ -112,6 +118,17 @@ def prefix_of(begin: str) -> Prefix:
     if (found := _UVICORN.match(begin, at)) is not None:
         source, at = source or "api", found.end()
     return Prefix(at, time, source, where)
+
+
+def is_from(source: str, wanted: str) -> bool:
+    """Return whether a line is of a source: of a rank what each of its processes wrote is."""
+    return source == wanted or source.startswith(f"{wanted}/")
+
+
+def sources_of(found: Iterable[str]) -> list[str]:
+    """Return sources to choose from, in order: those that were found, and before those of a rank the rank itself."""
+    known = {one for one in found if one}
+    return sorted(known | {one.partition("/")[0] for one in known if "/" in one})
 
 
 def _process(name: str, facts: str) -> str:

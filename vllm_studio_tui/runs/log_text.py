@@ -38,7 +38,12 @@ _FATAL = re.compile(
     r"|^terminate called|hit an exception|^Killed$|^Aborted|: error: "
 )
 _WARNS = re.compile(r"\b[A-Z]\w*Warning: ")
-_FRAME = re.compile(r"^(?:\([^)]*\) ?)?(?:(?:ERROR|WARNING|INFO) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?)?(.*)$")
+#: What stands before each line of a part of a run on several machines: its rank and host.
+NODE = re.compile(r"\[(\d{1,4}) ([\w.:@-]{1,100})\] ")
+_FRAME = re.compile(
+    r"^(?:\[\d{1,4} [\w.:@-]{1,100}\] )?(?:\([^)]*\) ?)?"
+    r"(?:(?:ERROR|WARNING|INFO) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?)?(.*)$"
+)
 #: What looks like a key, as in `kit.sanitize.redact`, in bytes.
 _KEYS = re.compile(rb"\b(?:sk-|hf_|ghp_|xoxb-)[A-Za-z0-9_\-]{8,}|(?<=Bearer )[A-Za-z0-9._~+/\-]{8,}=*")
 RANK = {"debug": 0, "info": 1, "warning": 2, "error": 3}
@@ -61,6 +66,8 @@ def tells(text: str, least: str) -> bool:
 
 def level_of(text: str) -> str:
     """Return a line's level: error, warning, info or debug, by the first word for a level near its beginning."""
+    if text[:1] == "[" and (node := NODE.match(text)) is not None:
+        text = text[node.end() :]
     word = _LEVEL_WORD.search(text[:72])
     # A single letter is a level only where llama.cpp puts it: behind the time.
     if word is not None and (len(word[1]) > 1 or text[:1].isdigit()):

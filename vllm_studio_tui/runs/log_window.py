@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vllm_studio_tui.runs.log_lines import parse
+from vllm_studio_tui.runs.log_lines import is_from, parse
 from vllm_studio_tui.runs.log_text import RANK, LogLine, LogText, in_traceback, level_of
 
 #: Lines in memory at most, and how many are read at once.
@@ -81,7 +81,7 @@ class Filter:
         """Return whether a line, or a traceback as a whole, is kept."""
         if self.level != "all" and RANK[level] < RANK[self.level]:
             return False
-        if self.source and not any(parse(line.text).prefix.source == self.source for line in lines):
+        if self.source and not any(is_from(parse(line.text).prefix.source, self.source) for line in lines):
             return False
         words = self.words.lower()
         return not words or any(words in line.text.lower() for line in lines)
@@ -90,7 +90,7 @@ class Filter:
         """Return whether a line may be among those that are kept, by its text alone."""
         if self.level != "all" and RANK[level_of(text)] < RANK[self.level] and not in_traceback(text, True):
             return False
-        if self.source and parse(text).prefix.source != self.source:
+        if self.source and not is_from(parse(text).prefix.source, self.source):
             return False
         return not self.words or self.words.lower() in text.lower()
 

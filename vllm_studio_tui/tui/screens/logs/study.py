@@ -10,7 +10,7 @@ from textual.message import Message
 
 from vllm_studio_tui.domain.run import State
 from vllm_studio_tui.runs.log_index import Hits, LogIndex
-from vllm_studio_tui.runs.log_lines import parse
+from vllm_studio_tui.runs.log_lines import parse, sources_of
 from vllm_studio_tui.runs.log_window import Filter, LogWindow
 from vllm_studio_tui.tui.document.reading import BlockReader
 from vllm_studio_tui.tui.screens.logs.facts import (
@@ -88,8 +88,8 @@ class LogStudy(BlockReader):
     def sources(self) -> list[str]:
         """Return who wrote the lines in memory."""
         lines = self._window.lines if self._window is not None else ()
-        found = dict.fromkeys(parse(line.text).prefix.source for line in lines)
-        known = dict.fromkeys([*self._sources, *sorted(one for one in found if one)])
+        found = sources_of(parse(line.text).prefix.source for line in lines)
+        known = dict.fromkeys([*self._sources, *found])
         self._sources = list(known)
         return self._sources
 
