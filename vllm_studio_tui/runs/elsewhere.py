@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vllm_studio_tui.domain.run import ANSWERING, RunState, State
@@ -41,6 +41,11 @@ def told_why(run: RunView) -> bool:
     return waits(run) or (run.state is State.LOADING and is_elsewhere(run) and " " in (run.status.stage or ""))
 
 
+def part_ids(runs: Iterable[RunView]) -> set[str]:
+    """Return the ids of runs that are parts of others: ranks on the machine from which they are led."""
+    return {str(one["run_id"]) for run in runs if run.live for one in run.status.parts if one.get("run_id")}
+
+
 def trouble_of(run: RunView) -> str:
     """Return what is wrong there although it goes on, on one line; empty where nothing is."""
     return "" if run.status.final else clean_line(run.status.trouble or "", limit=LONGEST)
@@ -70,6 +75,8 @@ def hosts_words(hosts: Sequence[str]) -> str:
 def where_words(status: RunState, kind: str = "") -> str:
     """Return what its system calls it and the hosts it is on: `slurm:123 on n1,n2`; empty for a run of this machine."""
     handle = clean_line(status.handle or kind, limit=80)
+    if handle.startswith("ranks:"):  # what follows is ours, and says nobody anything
+        handle = "ranks"
     hosts = hosts_words(hosts_of(status.parts))
     return f"{handle} on {hosts}" if handle and hosts else handle or hosts
 

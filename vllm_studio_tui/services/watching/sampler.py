@@ -28,6 +28,7 @@ from vllm_studio_tui.probes.gpu import early
 from vllm_studio_tui.probes.gpu.client import GpuWorker
 from vllm_studio_tui.probes.gpu.nvml import simulated
 from vllm_studio_tui.probes.host import HostReader
+from vllm_studio_tui.runs.elsewhere import part_ids
 from vllm_studio_tui.runs.read import RunView, shown_runs
 from vllm_studio_tui.runs.run_cache import RunWatch
 from vllm_studio_tui.services.watching.foreign import ForeignEngines
@@ -213,10 +214,14 @@ class Sampler:
     # --- engines ----------------------------------------------------------------------------------------
 
     def _ask(self, runs: tuple[RunView, ...]) -> None:
+        twice = part_ids(runs)  # a rank on this machine is asked through the run that it is a part of
         answering = {
             one.run_id: one
             for one in runs
-            if one.spec is not None and one.state in ANSWERING and not one.status.stranger
+            if one.spec is not None
+            and one.state in ANSWERING
+            and not one.status.stranger
+            and one.run_id not in twice
         }
         for gone in self._engines.keys() - answering.keys():
             del self._engines[gone]
