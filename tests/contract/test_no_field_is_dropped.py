@@ -25,7 +25,7 @@ FOR_PEOPLE = {"description", "tags", "extends"}
 FOR_SERVE = {
     "aliases", "on_demand", "ttl", "persistent", "preload", "priority", "max_concurrent", "stall_timeout", "params",
 }  # fmt: skip
-#: What says where it runs: the launcher makes a follower of it (tests/process/test_followers.py and its neighbours).
+#: What says where it runs: test_no_handover_field_is_dropped.py and test_ranks_of_engines.py try each of it.
 FOR_FOLLOWERS = {"nodes", "strategy", "handover"}
 #: Two or more values of each field; some of them only some engines can do something with.
 VALUES: dict[str, list[Any]] = {

@@ -7,12 +7,25 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from vllm_studio_tui.backends.base import Backend, LaunchContext
+from vllm_studio_tui.backends.base import Backend, LaunchContext, Problem
 from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.spec import RunSpec
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.runs.make_spec import follow
+from vllm_studio_tui.services.launching.preflight import within
+
+
+def elsewhere_problems(recipe: Recipe, settings: Settings, number: Callable[[Recipe], int | None]) -> list[Problem]:
+    """Return what of a recipe is not told where it runs, and why it could not be handed over; nobody is asked."""
+    from vllm_studio_tui.services.handover.fields import field_problems, refusals
+    from vllm_studio_tui.services.render.gather import gather_source
+
+    def refused() -> list[Problem]:
+        found = gather_source([recipe], settings, resolve=lambda path: path, number=number, environ=os.environ)
+        return refusals(found)
+
+    return [*within(refused, "what it would be handed over as cannot be told"), *field_problems(recipe)]
 
 
 def follow_spec(

@@ -23,7 +23,7 @@ from vllm_studio_tui.runs import control, read
 from vllm_studio_tui.runs.make_spec import resolve
 from vllm_studio_tui.runs.port_choice import likely_port, next_port
 from vllm_studio_tui.services.launching.disk_room import disk_room
-from vllm_studio_tui.services.launching.elsewhere import follow_spec
+from vllm_studio_tui.services.launching.elsewhere import elsewhere_problems, follow_spec
 from vllm_studio_tui.services.launching.gpu_claims import by_index, claim_problems, claimed_gpus, refuse_missing_gpus
 from vllm_studio_tui.services.launching.gpu_room import gpu_pids, memory_back
 from vllm_studio_tui.services.launching.port_claims import port_problems
@@ -108,7 +108,8 @@ class Launcher(Targets):
         context = self._context(recipe, recipe.port or self._settings.inference_port)
         problems = self._problems(recipe, backend, context, gpus)
         if recipe.elsewhere:
-            return problems + port_problems(recipe, live)
+            problems += elsewhere_problems(recipe, self._settings, self._revision_number)
+            return sorted([*problems, *port_problems(recipe, live)], key=lambda one: one.severity != "error")
         problems += disk_room(recipe, os.environ)
         if backend.needs_launch:
             problems += port_problems(recipe, live)

@@ -218,10 +218,7 @@ class Sampler:
         answering = {
             one.run_id: one
             for one in runs
-            if one.spec is not None
-            and one.state in ANSWERING
-            and not one.status.stranger
-            and one.run_id not in twice
+            if one.spec is not None and one.state in ANSWERING and not one.status.stranger and one.run_id not in twice
         }
         for gone in self._engines.keys() - answering.keys():
             del self._engines[gone]
