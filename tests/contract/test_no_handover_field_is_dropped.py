@@ -18,8 +18,9 @@ from vllm_studio_tui.config.settings import Settings
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_parts import HANDOVER_FIELDS, Handover
+from vllm_studio_tui.domain.recipe_places import TITLES
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.services.handover.fields import TITLES, field_problems, refusals
+from vllm_studio_tui.services.handover.fields import field_problems, refusals
 from vllm_studio_tui.services.handover.order import PLANS, Order, plan_of
 from vllm_studio_tui.services.render.gather import gather_source
 from vllm_studio_tui.services.render.source import RenderSource

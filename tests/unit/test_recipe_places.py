@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from vllm_studio_tui.cli.runs import WHERE
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.recipe import Recipe
-from vllm_studio_tui.domain.recipe_places import PLACES, STRATEGIES, place_recipe
+from vllm_studio_tui.domain.recipe_places import PLACES, STRATEGIES, place_recipe, place_words
 from vllm_studio_tui.http.controller.runs import _PLACE
+from vllm_studio_tui.services.recipes.form_fields import form_fields, is_shown
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -75,3 +76,28 @@ def test_the_faces_name_every_place_and_strategy() -> None:
         assert one in told
         assert one in " ".join(_PLACE.values())
     assert all(one in WHERE for one in PLACES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ""),
+        ({"nodes": "a"}, "over ssh on a"),
+        ({"nodes": "a,b", "strategy": "tp_pp"}, "over ssh on a, b (tp_pp)"),
+        ({"handover": {"to": "slurm"}}, "handed over to SLURM"),
+        ({"handover": {"to": "kubernetes", "nodes": 2, "replicas": 3}, "strategy": "tp"},
+         "handed over to Kubernetes, 2 machines a copy (tp), 3 copies"),
+        ({"handover": {"to": "ray-serve", "max_replicas": 4}}, "handed over to Ray Serve, 1 to 4 copies"),
+    ],
+)  # fmt: skip
+def test_where_a_recipe_runs_is_said_in_words(fields: dict[str, Any], words: str) -> None:
+    assert place_words(recipe(**fields)) == words
+
+
+def test_the_form_asks_how_machines_share_it_only_where_there_are_several() -> None:
+    strategy = next(one for one in form_fields() if one.name == "strategy")
+    base = {"backend": "vllm"}
+    assert not is_shown(strategy, base)
+    assert not is_shown(strategy, {**base, "nodes": "a"})
+    assert is_shown(strategy, {**base, "nodes": "a, b"})
+    assert is_shown(strategy, {**base, "handover.to": "slurm", "handover.nodes": "2"})

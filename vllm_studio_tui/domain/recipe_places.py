@@ -10,6 +10,8 @@ from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.domain.recipe import Recipe
 from vllm_studio_tui.domain.recipe_parts import HANDOVER_FIELDS
 
+#: What people call each system.
+TITLES = {"slurm": "SLURM", "ray-serve": "Ray Serve", "kubernetes": "Kubernetes", "skypilot": "SkyPilot"}
 #: This machine, in place of what the recipe names.
 HERE = "here"
 #: What one launch may be given to.
@@ -55,6 +57,24 @@ def place_recipe(recipe: Recipe, *, on: str | None = None, nodes: str | None = N
         words = "; ".join(dict.fromkeys(str(one["msg"]).removeprefix("Value error, ") for one in error.errors()))
         advice = f"Say --strategy: one of {', '.join(STRATEGIES[1:])}." if "strategy" in words else ""
         raise UsageError(f"{recipe.id} cannot run there", cause=f"{words}.", advice=advice) from None
+
+
+def place_words(recipe: Recipe) -> str:
+    """Return where a recipe runs, in words; empty for one of this machine."""
+    told = recipe.handover
+    if told.to != "none":
+        words = [f"handed over to {TITLES[told.to]}"]
+        if told.nodes > 1:
+            words.append(f"{told.nodes} machines a copy ({recipe.strategy})")
+        if told.max_replicas is not None:
+            words.append(f"{told.replicas} to {told.max_replicas} copies")
+        elif told.replicas != 1:
+            words.append(f"{told.replicas} copies")
+        return ", ".join(words)
+    if not recipe.nodes:
+        return ""
+    shared = f" ({recipe.strategy})" if recipe.strategy != "single" else ""
+    return f"over ssh on {', '.join(recipe.nodes)}{shared}"
 
 
 def _machines(data: dict[str, Any]) -> int:

@@ -10,13 +10,12 @@ from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import Problem
 from vllm_studio_tui.domain.errors import StudioError
 from vllm_studio_tui.domain.recipe_parts import HANDOVER_FIELDS, Handover
+from vllm_studio_tui.domain.recipe_places import TITLES
 
 if TYPE_CHECKING:
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.services.render.source import Files, RenderSource
 
-#: What people call each system.
-TITLES = {"slurm": "SLURM", "ray-serve": "Ray Serve", "kubernetes": "Kubernetes", "skypilot": "SkyPilot"}
 #: The file of `services/render` that writes what each is handed.
 _RENDERED = {"slurm": "slurm", "ray-serve": "ray_serve", "kubernetes": "kubernetes", "skypilot": "skypilot"}
 #: Fields that say something of a program of the nodes, where the engine comes in an image.
@@ -56,7 +55,7 @@ def _of_handover(recipe: Recipe) -> Iterator[Problem]:
         if name == "to" or name in taken or getattr(told, name) == info.default:
             continue
         words = f"{TITLES[to]} is not told it" if to in TITLES else "is not used: handover.to names no system"
-        yield Problem(f"handover.{name}", "warning", words, "Leave it as it is by default.")
+        yield Problem(f"handover.{name}", "warning", words, "Leave it empty.")
 
 
 def _of_others(recipe: Recipe) -> Iterator[Problem]:

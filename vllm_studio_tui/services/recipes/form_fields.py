@@ -325,7 +325,8 @@ def is_shown(one: FormField, texts: Mapping[str, str]) -> bool:
     if one.section == "Handover":
         return name in handover_fields(texts.get("handover.to", ""))
     if name == "strategy":
-        return bool(texts.get("nodes")) or texts.get("handover.nodes", "1") not in ("", "1")
+        hosts = texts.get("nodes", "").replace(",", " ").split()
+        return len(hosts) > 1 or texts.get("handover.nodes", "1") not in ("", "1")
     started = ("host", "port", "cwd", "gpus", "env_vars", "extra_args", "ready_timeout", "runtime",
                "on_demand", "ttl", "persistent", "preload", "priority", "nodes")  # fmt: skip
     return backend.needs_launch or (name not in started and one.section != "Restart")

@@ -21,6 +21,8 @@ def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> l
     """Draw all that is known of a recipe."""
     recipe, end = plan.recipe, width - 2
     rows = [_head(plan, x, end), *_texts(mask_text(_model(plan)), x, end, "dim", 2)]
+    if place := _place(plan):
+        rows += _texts(place, x, end, "fg", 2)
     rows.append(Row())
     if plan.error:
         rows += [_marked(line, glyphs.failed if not index else "", "err", x, end)
@@ -36,7 +38,10 @@ def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> l
     if plan.preview is not None:
         title = _title("COMMAND", x)
         title.put_right(end, "y copy", "faint")
-        rows += [title, *command_rows(plan.preview.argv, plan.preview.env, x, width), Row()]
+        rows += [title, *command_rows(plan.preview.argv, plan.preview.env, x, width)]
+        if recipe is not None and recipe.elsewhere:
+            rows += _texts(" ".join(plan.preview.notes), x, end, "faint", 3)
+        rows.append(Row())
     if plan.past:
         rows += [_title("RUNS", x), *(_past(run, glyphs, x, end, now) for run in plan.past), Row()]
     if plan.since is not None:
@@ -78,6 +83,8 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
         facts.append(("check", [(f"{glyphs.failed if severe else glyphs.warning} ", "err" if severe else "warn"),
                                 (text, "fg")]))  # fmt: skip
     facts.append(("model", [(mask_text(_model(plan)), "fg")]))
+    if place := _place(plan):
+        facts.append(("runs on", [(place, "fg")]))
     if plan.fit is not None:
         words, style = verdict(plan.fit)
         sizes = f"{numbers.gib(plan.fit.per_gpu.likely)} of {numbers.gib(plan.fit.limit)} GiB, "
@@ -117,6 +124,15 @@ def few_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, height: int, now: f
 def _model(plan: Plan) -> str:
     recipe = plan.recipe
     return "" if recipe is None else recipe.model_path or recipe.base_url or recipe.command or ""
+
+
+def _place(plan: Plan) -> str:
+    """Return where it runs, in words; empty for this machine."""
+    if plan.recipe is None or not plan.recipe.elsewhere:
+        return ""
+    from vllm_studio_tui.domain.recipe_places import place_words  # few recipes need it
+
+    return place_words(plan.recipe)
 
 
 def _head(plan: Plan, x: int, end: int) -> Row:

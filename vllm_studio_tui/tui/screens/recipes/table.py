@@ -78,6 +78,13 @@ class Line:
         return run
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it runs on other machines: what is here says nothing of it."""
+        handover = self.data.get("handover")
+        system = handover.get("to", "none") if isinstance(handover, Mapping) else "none"
+        return bool(self.data.get("nodes")) or system != "none"
+
+    @property
     def gpus(self) -> int | None:
         """The number of GPUs that it needs; None where the engine decides."""
         given = self.data.get("gpus") or ()
@@ -119,9 +126,8 @@ def _name(line: Line) -> Parts:
 
 def _engine(line: Line) -> Parts:
     parts = [(_engine_word(line), "dim")]
-    if line.data.get("backend") in line.here.engines_missing and not any(
-        line.data.get(name) for name in ("executable", "python_path", "command")
-    ):
+    named = any(line.data.get(name) for name in ("executable", "python_path", "command"))
+    if line.data.get("backend") in line.here.engines_missing and not named and not line.elsewhere:
         parts.append((f" {line.glyphs.warning}", "warn"))
     return parts
 
@@ -134,7 +140,7 @@ def _gpus(line: Line) -> Parts:
     count = line.gpus
     if count is None:
         return []
-    too_many = line.here.gpus is not None and count > line.here.gpus
+    too_many = line.here.gpus is not None and count > line.here.gpus and not line.elsewhere
     # Red alone would say nothing without colours.
     return [(f"{line.glyphs.warning} " if too_many else "", "err"), (str(count), "err" if too_many else "fg")]
 
