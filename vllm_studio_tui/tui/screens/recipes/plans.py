@@ -136,8 +136,7 @@ def plan_of(
             problems = tuple(sorted((*problems, *_other_port(recipe, port, studio.settings.inference_port)),
                                     key=lambda problem: problem.severity != "error"))  # fmt: skip
         preview = launcher.preview(recipe, port=port, missing_ok=True)
-        # What is free here says nothing of other machines.
-        fit = None if recipe.elsewhere else studio.fit.of_recipe(recipe, gpus=snapshot.tick.gpus if snapshot else None)
+        fit = studio.fit.of_recipe(recipe, gpus=snapshot.tick.gpus if snapshot else None)
         return Plan(recipe.id, recipe, preview, problems, past=past, revision=revision, since=since, fit=fit)
     except InvalidRecipe as error:  # said at its fields
         from vllm_studio_tui.backends.base import Problem
