@@ -66,7 +66,7 @@ def _of_others(recipe: Recipe) -> Iterator[Problem]:
         words = "only how many are named counts" if recipe.gpus != ("auto",) else "has no meaning there"
         yield Problem("gpus", "warning", f"{words}: {TITLES[to]} chooses which", "Leave it empty.")
     in_image = to in ("kubernetes", "skypilot")
-    by_ray = to == "ray-serve" and bool(getattr(registry.backend(recipe.backend), "ray_engine", None))
+    by_ray = to == "ray-serve" and bool(registry.backend(recipe.backend).ray_engine)
     for name in _IN_AN_IMAGE if in_image or by_ray else ():
         if getattr(recipe, name):
             words = f"is not used: the engine {_IMAGE}" if in_image else "is not used: Ray's own module starts it"
