@@ -152,6 +152,15 @@ def test_what_stands_against_a_start_names_the_machine(facts: dict[str, Any], se
     assert (severity, words) in found
 
 
+def test_a_first_machine_that_finds_itself_by_its_loopback_is_warned_of() -> None:
+    found = said(node("a", address="127.0.1.1"), node("b"))
+    assert ("warning", "a reaches the first machine by 127.0.1.1, which no other machine can reach") in found
+
+
+def test_parts_of_one_machine_may_meet_on_its_loopback() -> None:
+    assert said(node("a", address="127.0.0.1"), node("b", address="127.0.0.1")) == []
+
+
 def test_a_slow_machine_is_named_where_all_wait_for_it() -> None:
     slow = NodeInterface("eth1", ("10.0.0.2",), 1000)
     found = said(node("a"), node("b", interfaces=(slow,)))

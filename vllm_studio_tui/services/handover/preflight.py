@@ -116,15 +116,14 @@ def _gpu_words(node: NodeFacts) -> str:
 
 def _network(nodes: Sequence[NodeFacts]) -> Iterator[Problem]:
     """Yield what is wrong with the way to the head."""
-    for node in nodes:
-        if (
-            _is_loopback(node.address)
-            and len({one.host for one in nodes}) > 1
-            and not all(_is_loopback(one.address) for one in nodes if one.address)
-        ):
+    apart = any(node.address and not _is_loopback(node.address) for node in nodes)
+    for index, node in enumerate(nodes):
+        if apart and _is_loopback(node.address):
+            # The first one may still do: only it finds itself so, and others find it by another address.
+            severity = "error" if index else "warning"
             words = f"{node.host} reaches the first machine by {node.address}, which no other machine can reach"
             advice = "Name the hosts by the addresses of the network between them: /etc/hosts gives a name 127.0.1.1."
-            yield Problem("nodes", "error", words, advice)
+            yield Problem("nodes", severity, words, advice)
     speeds = {node.host: speed for node in nodes if (speed := _speed(node, node.interface)) is not None}
     for node in nodes:
         own = speeds.get(node.host)
