@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -246,6 +247,8 @@ def slurm_cluster(*, accounting: bool = False) -> Iterator[Slurm]:
 def _init(root: Path, accounting: str) -> None:
     """Be the first process of the namespaces: make network, files and daemons, then bury what dies."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # The test holds the other end: however it ends, this process does, and with it all others of the namespace.
+    threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
     _network()
     hosts = root / "hosts"
     host = os.uname().nodename.split(".")[0]

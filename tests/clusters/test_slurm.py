@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -289,3 +290,26 @@ def test_sbatch_itself_takes_what_is_rendered(
     studio.run("render", "slurm", recipe, "-o", str(studio.home))
     told = cluster.run("sbatch", "--test-only", studio.home / f"{recipe}.sbatch").stderr
     assert "to start at" in told
+
+
+def test_a_cluster_whose_test_is_killed_ends_too() -> None:
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom tests.clusters.slurm import slurm_cluster\n"
+        "with slurm_cluster() as one:\n    one.fill()\n    print(one.init, one.root, flush=True)\n    time.sleep(100)\n"
+    )
+    test = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert test.stdout is not None
+    init, root = test.stdout.readline().split()
+    test.kill()
+    test.communicate(timeout=10)
+    wait_for(lambda: not Path(f"/proc/{init}").exists(), "its first process has ended")
+    inside = [path for path in Path("/proc").glob("[0-9]*/cmdline") if root.encode() in _read(path)]
+    assert not inside
+    shutil.rmtree(root)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
