@@ -19,12 +19,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vllm_studio_tui.kit import process
 from vllm_studio_tui.kit.paths import Places
-from vllm_studio_tui.runs import read
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 NET, HERE = "198.18.16", "198.18.16.1"
@@ -79,6 +79,9 @@ from vllm_studio_tui.simulation import engine
 from vllm_studio_tui.simulation.programs import _arguments
 if "--version" in sys.argv:
     print("0.33.0")
+    sys.exit(0)
+if any(word.startswith("--help") for word in sys.argv):
+    print("usage: vllm serve")
     sys.exit(0)
 options = _arguments("vllm").parse_known_args(sys.argv[2:])[0]
 model = str(options.model_path or options.model)
@@ -137,11 +140,22 @@ class TestHost:
         """Have its next engines started with these options too."""
         (self.folder / "flags").write_text(" ".join(words))
 
-    def runs(self) -> list[read.RunView]:
-        return read.all_runs(self.places)
+    def states(self) -> dict[str, dict[str, Any]]:
+        """What the keepers of its runs wrote, by the runs' ids. Its process numbers are not those of here."""
+        found = {}
+        for path in self.places.runs.glob("*/state.json"):
+            with contextlib.suppress(OSError, ValueError):
+                found[path.parent.name] = json.loads(path.read_text())
+        return found
 
-    def live(self) -> list[read.RunView]:
-        return [one for one in self.runs() if not one.status.final]
+    def lines(self) -> list[str]:
+        """The command lines of its processes."""
+        return [_line(one.pid) for one in self.processes()]
+
+    def end(self) -> None:
+        """Whatever a test left of runs."""
+        for one in self.processes():
+            process.send(one.pid, one.start, signal.SIGKILL)
 
     def processes(self) -> list[process.Stat]:
         """Engines and keepers of its runs, by their mark and command line."""

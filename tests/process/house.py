@@ -41,12 +41,12 @@ def wait_ready(run: read.RunView, timeout: float) -> read.RunView:
     return read.wait_for(run.folder, FINAL | {State.READY}, timeout)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str | Callable[[], str], seconds: float = 60.0) -> None:
     """Wait for something that must come; fail with its name when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what}")
         time.sleep(0.02)
 
 

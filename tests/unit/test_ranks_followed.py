@@ -24,6 +24,7 @@ def link(host: str, **run: Any) -> Any:
         over=over,
         ended=over,
         missing=False,
+        connected=True,
         silent=0.0,
         cause=None,
         run_id=f"m.{host}",
@@ -83,6 +84,16 @@ def test_a_host_that_is_not_heard_of_is_the_cause_unless_a_rank_has_one() -> Non
     found = decide([link("a"), gone], {}, 500.0, [gone])
     assert found is not None
     assert (found.reason, found.advice) == ("ssh_refused", "See.")
+
+
+def test_a_rank_that_falls_with_a_host_that_is_gone_waits_until_that_is_known() -> None:
+    gone, fell = link("b"), link("a", reason="engine_died", title="peer")
+    gone.connected, gone.silent, gone.cause = False, 50.0, Cause("ssh_refused", "b takes no connections of ssh")
+    assert decide([fell, gone], {0: 10.0}, 10.0 + 3 * WAIT) is None
+    gone.silent = 121.0
+    found = decide([fell, gone], {0: 10.0}, 10.0 + 3 * WAIT, [gone])
+    assert found is not None
+    assert found.reason == "ssh_refused"
 
 
 def test_hostile_titles_are_one_safe_line() -> None:

@@ -27,6 +27,20 @@ def register(app: typer.Typer) -> None:
     )
     app.add_typer(rank, hidden=True)
 
+    @rank.command("facts")
+    def facts() -> None:
+        """Tell what a recipe on stdin would find here: engine, model, GPUs, network, limits."""
+        from vllm_studio_tui.config.settings import load_settings
+        from vllm_studio_tui.kit.paths import Places
+        from vllm_studio_tui.services.handover.rank_start import facts_for
+
+        places = Places.of()
+        try:
+            found = facts_for(places, load_settings(places, os.environ), _order())
+        except StudioError as error:
+            _fail(error)
+        emit({"facts": found.to_json()})
+
     @rank.command("start")
     def start() -> None:
         """Start the part that an order on stdin describes, or find it where it runs already."""
@@ -39,8 +53,7 @@ def register(app: typer.Typer) -> None:
             run = start_rank(places, load_settings(places, os.environ), _order())
         except StudioError as error:
             _fail(error)
-        else:
-            emit({"run_id": run.run_id, "port": run.port, "state": run.state, "title": run.status.title})
+        emit({"run_id": run.run_id, "port": run.port, "state": run.state, "title": run.status.title})
 
     @rank.command("attend")
     def attend(

@@ -224,7 +224,7 @@ class Follower:
     def _over(self, cause: Cause | None) -> int:
         report = self.report
         report.cause, report.ended, report.submitting = cause, True, False
-        report.phase, report.trouble, report.stage = Phase.ENDED, "", ""
+        report.phase, report.trouble, report.stage = Phase.ENDED, self._job.left, ""
         if cause is not None:
             say(cause.title)
         while not self._save() and not self._stops:  # a full disk: the end is worth waiting for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vllm_studio_tui.domain.job import Cause
@@ -23,7 +23,7 @@ def cause_of_unit(
     ranks: Mapping[int, tuple[str, RankLink]],
     dead: Mapping[int, float],
     now: float,
-    lost: Iterable[tuple[str, RankLink]],
+    lost: Sequence[tuple[str, RankLink]],
 ) -> Cause | None:
     """Return why the unit has ended; None: it has not, or that is not known yet.
 
@@ -36,28 +36,31 @@ def cause_of_unit(
         ended = [(at, index) for index, at in dead.items() if _whole(ranks[index][1], now - at)]
         chosen = min(ended, key=lambda one: (blame(_reason(ranks[one[1]][1])), one), default=None)
         own = chosen is not None and blame(_reason(ranks[chosen[1]][1])) == 0
+        unheard = any(not one.ended and not one.connected for _, one in ranks.values())
+        if not own and lost:
+            return _cause_of_lost(*lost[0])
+        if not own and unheard:
+            return None  # a host that is gone takes the others with it: whether it is will be known
         first = min(dead.values())
         if chosen is not None and now - first > (TOGETHER if own else WAIT if len(dead) < len(ranks) else TOGETHER):
             return _cause_of(*ranks[chosen[1]], ended=len(dead), count=len(ranks))
         if now - first <= 2 * WAIT:
             return None
-    for name, link in lost:
-        silent = duration_words(link.silent)
-        if link.cause is not None and link.cause.reason != "host_unreachable":
-            why = f": {link.cause.title}"
-            return Cause(
-                link.cause.reason,
-                f"{name} is lost, no answer for {silent}{why}",
-                link.cause.advice,
-                link.cause.evidence,
-            )
-        return Cause(
-            "host_lost",
-            f"{name} is lost: {link.host.name} has not answered for {silent}",
-            f"See whether the host is up and can be reached: ssh {link.host.name} true",
-            link.cause.evidence if link.cause else (),
-        )
-    return None
+    first_lost = next(iter(lost), None)
+    return None if first_lost is None else _cause_of_lost(*first_lost)
+
+
+def _cause_of_lost(name: str, link: RankLink) -> Cause:
+    silent = duration_words(link.silent)
+    if link.cause is not None and link.cause.reason != "host_unreachable":
+        title = f"{name} is lost, no answer for {silent}: {link.cause.title}"
+        return Cause(link.cause.reason, title, link.cause.advice, link.cause.evidence)
+    return Cause(
+        "host_lost",
+        f"{name} is lost: {link.host.name} has not answered for {silent}",
+        f"See whether the host is up and can be reached: ssh {link.host.name} true",
+        link.cause.evidence if link.cause else (),
+    )
 
 
 def _whole(link: RankLink, seconds: float) -> bool:

@@ -37,8 +37,6 @@ START = 100.0
 GRACE = 30.0
 #: Seconds that a host which is not heard of is tried when the unit is to end; by force.
 REACH, REACH_FORCED = 15.0, 3.0
-#: Seconds between the stops of two ranks, where the first has not ended by then.
-IN_ORDER = 3.0
 #: Bytes of the merged log at once.
 MOST_LOG = 256 * 1024
 #: Letters that a word of a remote command may have.
@@ -64,7 +62,6 @@ class Ranks(System):
         self._dead: dict[int, float] = {}
         self._served = False
         self._stop_began: float | None = None
-        self._stopped_at: dict[int, float] = {}
         self._told = bytearray()
         self._telling: set[str] = set()
 
@@ -180,12 +177,10 @@ class Ranks(System):
             if link.ended or link.connected:
                 continue
             if link.silent > 2 * link.every:
+                # As times of the day: words that change every second would fill the log.
                 why = f": {link.cause.title}" if link.cause else ""
-                left = max(0.0, self._lost_after - link.silent)
-                since = duration_words(max(1.0, link.silent))
-                said.append(
-                    f"no answer from {link.host.name} for {since}{why}; lost in {duration_words(max(1.0, left))}"
-                )
+                since, until = _clock(-link.silent), _clock(self._lost_after - link.silent)
+                said.append(f"no answer from {link.host.name} since {since}{why}; given up at {until}")
         apart = {link.host.name: link.apart for link in links.values() if abs(link.apart) > APART}
         for name, seconds in apart.items():
             ahead = "ahead of" if seconds > 0 else "behind"
@@ -220,16 +215,12 @@ class Ranks(System):
         """Stop the ranks, the last one first; those of hosts that cannot be reached are left to their lease."""
         if not self._notes or self._notes.get("ended"):
             return True
-        now = time.monotonic()
-        self._stop_began = self._stop_began or now
+        self._stop_began = self._stop_began or time.monotonic()
         links = {index: self._link(index) for index in range(self._notes["begun"])}
         self._note_offsets(links)
+        # All at once: one that sees another fall before it was told to end would say that it failed.
         for index in reversed(links):
-            if not links[index].over and not self._left(links[index], force=force):
-                began = self._stopped_at.setdefault(index, now)
-                links[index].stop(force=force)
-                if not force and now - began < IN_ORDER and links[index].connected:
-                    break
+            links[index].stop(force=force)
         left = [one for one in links.values() if not one.over]
         if not all(self._left(one, force=force) for one in left):
             return False
@@ -253,10 +244,12 @@ class Ranks(System):
         left = until + GRACE - time.monotonic()
         if left <= 0:
             return
-        at = time.strftime("%H:%M:%S", time.localtime(time.time() + left))
+        at = _clock(left)
         why = f" ({link.cause.title})" if link.cause else ""
         name = self._name(link.index)
-        self._tell(f"{link.host.name} could not be reached{why}: {name} ends there by itself by {at}")
+        words = f"{link.host.name} could not be reached{why}: {name} ends there by itself by {at}"
+        self.job.left = f"{self.job.left}; {words}" if self.job.left else words
+        self._tell(words)
 
     def _tell(self, words: str) -> None:
         if words not in self._telling:
@@ -342,6 +335,11 @@ class Ranks(System):
         except OSError as error:
             cause = Cause("disk_full", f"nothing can be written here: {error.strerror or error}")
             raise SystemTrouble(cause, passing=True) from None
+
+
+def _clock(seconds: float) -> str:
+    """Return the time of the day so many seconds from now, on this machine."""
+    return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
 
 
 def _last_object(text: bytes) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Job:
         run_id: The id of the run, unique for ever: a name for what is made elsewhere.
         plan: `RunSpec.follow`: what the launch resolved for this kind.
         handle: What the system calls it, as `slurm:123`; empty until it was submitted.
+        left: What could not be ended and ends by itself, in words; empty: nothing.
         memory: What a system wants to have back after its follower was replaced, as JSON; kept with the handle.
     """
 
@@ -68,6 +69,7 @@ class Job:
     plan: Mapping[str, Any]
     handle: str = ""
     memory: dict[str, Any] = field(default_factory=dict)
+    left: str = ""
 
 
 class System(ABC):

@@ -180,6 +180,8 @@ class ExitHandler:
             self.state.title = f"stopped, but would not die: {', '.join(self._stopping.left)[:200]}"
         elif self._job.going_on:
             self._tell_left()
+        elif self._job.left:
+            self.state.title = f"stopped; {self._job.left}"
         self._stopping = None
         self._over(State.EXITED)
 
@@ -237,6 +239,8 @@ class ExitHandler:
             state.reason = state.title = "stopped"
             if self._job.going_on:
                 self._tell_left()
+            elif self._job.left:
+                state.title = f"stopped; {self._job.left}"
             self._over(State.EXITED)
         elif self._verdict is None and self._job.going_on:
             self._follow_again(now)

@@ -88,6 +88,12 @@ class JobWatch:
         self.read()
         return self.report is not None and self.report.going_on
 
+    @property
+    def left(self) -> str:
+        """Return what could not be ended elsewhere and ends by itself, in words; empty: nothing."""
+        self.read()
+        return self.report.trouble if self.report is not None and self.report.ended else ""
+
     def pause(self, lived: float) -> float:
         """Return the seconds until a follower that lived so long is followed by another."""
         self._lost = 1 if lived > LIVED else self._lost + 1

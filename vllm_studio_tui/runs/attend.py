@@ -25,7 +25,7 @@ from typing import Any
 from vllm_studio_tui.keeper.lease import renew
 from vllm_studio_tui.kit import process, safe_json
 from vllm_studio_tui.kit.paths import boot_id, write_atomic
-from vllm_studio_tui.runs.control import start_keeper
+from vllm_studio_tui.runs.control import dismiss, start_keeper
 from vllm_studio_tui.runs.ending import find_keeper
 from vllm_studio_tui.runs.read import RunView, view
 
@@ -113,6 +113,8 @@ class Attendant:
             self._stop(one)
         # A keeper that is about to leave still writes.
         self._over = one.status.final and not one.keeper_alive
+        if self._over and self._wish and not one.dismissed:
+            dismiss(one)  # it fell with the others before it was told: nobody has to look at that
 
     def _stop(self, one: RunView) -> None:
         state = one.status

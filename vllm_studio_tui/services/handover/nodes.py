@@ -92,21 +92,23 @@ def quoted(path: str) -> str:
     return path if plain else "'" + path.replace("'", "'\\''") + "'"
 
 
-def ask(nodes: Sequence[Node], arguments: Sequence[str], question: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def ask(
+    nodes: Sequence[Node], arguments: Sequence[str], questions: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Run a command of each node's studio, all at once, and return the JSON that it prints. Blocking.
 
     Args:
         arguments: As `("rank", "facts")`.
-        question: What it reads on stdin, as JSON.
+        questions: What each reads on stdin, as JSON.
 
     Raises:
         LaunchRefused: A node did not answer; each that did not is named, with why.
     """
     if any(one.host.ssh for one in nodes) and shutil.which("ssh") is None:
         raise LaunchRefused("there is no ssh on this machine", advice="Install OpenSSH's client.")
-    text = json.dumps(question).encode()
+    texts = [json.dumps(one).encode() for one in questions]
     with ThreadPoolExecutor(min(AT_ONCE, len(nodes))) as pool:
-        found = list(pool.map(lambda one: _asked(one.host, arguments, text), nodes))
+        found = list(pool.map(lambda one, text: _asked(one.host, arguments, text), nodes, texts))
     failed = [one for one in found if isinstance(one, LaunchRefused)]
     if failed:
         names = [node.name for node, one in zip(nodes, found, strict=True) if isinstance(one, LaunchRefused)]
@@ -118,7 +120,7 @@ def ask(nodes: Sequence[Node], arguments: Sequence[str], question: Mapping[str, 
             advice="\n".join(dict.fromkeys(one.advice for one in failed if one.advice)),
             passing=all(one.passing for one in failed),
         )
-    return {node.name: one for node, one in zip(nodes, found, strict=True) if isinstance(one, dict)}
+    return [one for one in found if isinstance(one, dict)]
 
 
 def _asked(host: Host, arguments: Sequence[str], text: bytes) -> dict[str, Any] | LaunchRefused:

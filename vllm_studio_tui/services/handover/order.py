@@ -37,6 +37,7 @@ class Order:
         run_id: Of the run here: a name that is unique for ever.
         port: The port of this machine that will lead to it.
         chosen_port: A person chose that port, in the recipe or for this launch.
+        unchecked: A person insists, although it would fail as far as is known.
     """
 
     recipe: Recipe
@@ -47,6 +48,7 @@ class Order:
     settings: Settings
     places: Places
     chosen_port: bool = False
+    unchecked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

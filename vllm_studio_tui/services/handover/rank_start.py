@@ -6,6 +6,7 @@ this host, its GPUs are those of this host, and its secrets are references that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.backends import registry
 from vllm_studio_tui.backends.base import LaunchContext
-from vllm_studio_tui.domain.errors import LaunchRefused, UsageError
+from vllm_studio_tui.domain.errors import LaunchRefused, StudioError, UsageError
 from vllm_studio_tui.domain.ranks import RankPart, RankPlace
 from vllm_studio_tui.domain.spec import Restart, RunSpec
 from vllm_studio_tui.keeper.files import named_by
@@ -26,6 +27,7 @@ from vllm_studio_tui.runs.make_spec import resolve
 
 if TYPE_CHECKING:
     from vllm_studio_tui.config.settings import Settings
+    from vllm_studio_tui.domain.node_facts import NodeFacts
     from vllm_studio_tui.domain.recipe import Recipe
     from vllm_studio_tui.kit.paths import Places
 
@@ -58,6 +60,24 @@ def start_rank(places: Places, settings: Settings, order: Mapping[str, Any]) -> 
     except TimeoutError as error:
         words = "another launch is under way there"
         raise LaunchRefused(words, cause=str(error), advice="Try again.", passing=True) from None
+
+
+def facts_for(places: Places, settings: Settings, order: Mapping[str, Any]) -> NodeFacts:
+    """Return what this machine tells before a rank is started on it. Blocking.
+
+    Args:
+        order: `recipe`, and `place` with what is known of it.
+
+    Raises:
+        StudioError: The order cannot be understood here.
+    """
+    from vllm_studio_tui.services.handover.node_facts import facts_here
+
+    recipe, place, _ = _read(order)
+    backend = registry.backend(recipe.backend)
+    with contextlib.suppress(StudioError):  # what is missing is told with the rest
+        recipe = recipe.model_copy(update={"model_path": resolve_model(places, recipe.model_path)})
+    return facts_here(recipe, backend, settings, place, recipe.port or settings.inference_port)
 
 
 def _launch(
