@@ -1,6 +1,6 @@
 """What stands in for the dashboard of a Ray cluster: it answers what a real one answered, or what a test gives it.
 
-`tests/fixtures/ray` holds answers of a real cluster of two nodes (Ray 2.60, one pretended GPU a node), as
+`tests/fixtures/ray/dashboard` holds answers of a real cluster of two nodes (Ray 2.60, one pretended GPU a node), as
 `{"at": SECONDS, "answers": {PATH: [STATUS, BODY]}}`; long command lines in them are cut. What was done to it:
 
 | file | state |
@@ -29,7 +29,7 @@ from vllm_studio_tui.domain.ray_reading import read_ray_view
 from vllm_studio_tui.domain.ray_view import RayView
 from vllm_studio_tui.probes.ray import PATHS, VERSION, Answer, understand
 
-FIXTURES = Path(__file__).parent / "fixtures" / "ray"
+FIXTURES = Path(__file__).parent / "fixtures" / "ray" / "dashboard"
 SCENES = sorted(file.stem for file in FIXTURES.glob("*.json"))
 #: Those that say something of a cluster.
 ANSWERING = [name for name in SCENES if name not in ("token-missing", "token-wrong")]
