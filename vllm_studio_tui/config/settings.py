@@ -49,6 +49,8 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "VLLM_STUDIO_ALERT_WORDS": "Set for `alert_command`: the alert in a sentence.",
     "VLLM_STUDIO_CONNECT": "The studio of another machine that commands and screens are for: an address or a "
     "name of `hosts`, as `--connect` names it.",
+    "VLLM_STUDIO_HEAD": "Set by a task that `render skypilot` wrote for several machines: the address of the first.",
+    "VLLM_STUDIO_OWN": "Likewise the machine's own address.",
     "VLLM_STUDIO_HOME": "Everything (settings, data, runs, cache) is under this directory; otherwise where "
     "the platform keeps such things.",
     "VLLM_STUDIO_CHAT_API_KEY": "The key that `chat --base-url` sends.",
