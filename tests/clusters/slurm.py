@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,12 @@ class Slurm:
     Attributes:
         root: Its folder.
         init: The process that everything of it descends from.
+        started: What leads programs into it: they stand outside, and stop where those are stopped.
     """
 
     root: Path
     init: int
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def command(self, *words: str | Path) -> list[str]:
         """Return the words that run a command inside of the cluster's namespaces."""
@@ -131,9 +133,11 @@ class Slurm:
     def start(self, *words: str | Path, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a program inside. It ends with the cluster."""
         with log.open("ab") as file:
-            return subprocess.Popen(
+            one = subprocess.Popen(
                 self.command(*words), stdout=file, stderr=file, env=self.environment(env), cwd=self.root
             )
+        self.started.append(one)
+        return one
 
     def job(self, job: str) -> dict[str, str]:
         """Return what `scontrol show job` tells, by its names."""
@@ -230,6 +234,7 @@ def slurm_cluster(*, accounting: bool = False) -> Iterator[Slurm]:
             stderr=log,
             cwd="/",
         )
+    cluster: Slurm | None = None
     try:
         wait_for(lambda: (root / "up").exists() or process.poll() is not None, "the daemons are started")
         if process.poll() is not None:
@@ -239,8 +244,9 @@ def slurm_cluster(*, accounting: bool = False) -> Iterator[Slurm]:
         wait_for(cluster.both_idle, "both nodes are idle")
         yield cluster
     finally:
-        process.kill()
-        process.wait(10)
+        for one in (process, *(cluster.started if cluster is not None else ())):
+            one.kill()
+            one.wait(10)
         shutil.rmtree(root, ignore_errors=True)
 
 
