@@ -234,6 +234,8 @@ class Ranks(System):
         """Return whether a rank is left to its lease: its host cannot be reached."""
         if link.over or link.connected:
             return False
+        if link.silent > self._lost_after + 2 * link.every:
+            return True  # it was given up before
         assert self._stop_began is not None
         tried = min(link.silent, time.monotonic() - max(self._stop_began, link.began))
         return tried > min(REACH_FORCED if force else REACH, self._lost_after)
