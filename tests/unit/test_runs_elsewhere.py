@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.stage import NOW, run_view
+from tests.functional.stage import NOW, run_view, snapshot
 from vllm_studio_tui.cli import status as status_command
 from vllm_studio_tui.domain.run import State
-from vllm_studio_tui.runs.elsewhere import hosts_words, in_trouble, sorted_parts, where_words
+from vllm_studio_tui.remote.samples import SampleReader, SampleWriter
+from vllm_studio_tui.runs.elsewhere import hosts_words, in_trouble, part_ids, sorted_parts, where_words
 from vllm_studio_tui.runs.estimate import earlier_starts, time_left
 from vllm_studio_tui.runs.json_documents import launch_document, run_document
 from vllm_studio_tui.runs.not_ready import log_silence, waiting_for
@@ -190,3 +192,18 @@ def test_the_answer_to_a_launch_has_where_it_went(tmp_path: Path) -> None:
     told = launch_document(waiting(tmp_path))
     assert (told["where"], told["handle"], told["job_state"]) == ("slurm:123", "slurm:123", "PENDING")
     assert (told["trouble"], told["parts"]) == (None, [])
+
+
+def test_a_face_on_another_machine_is_told_the_same(tmp_path: Path) -> None:
+    run = warned(tmp_path)
+    before = snapshot(tmp_path)
+    here = dataclasses.replace(before, runs=(run,), every=(run,))
+    there = SampleReader().snapshot(json.loads(json.dumps(SampleWriter().document(here)))).every[0]
+    assert (there.status.parts, there.status.trouble, there.status.handle) == (PARTS, TROUBLE, "slurm:123")
+    assert dashboard(there, 160, Size.FULL) == dashboard(run, 160, Size.FULL)
+
+
+def test_the_parts_of_a_run_that_are_runs_here_are_known(tmp_path: Path) -> None:
+    unit = far(tmp_path, State.READY, ready_at=NOW, parts=[{**PARTS[0], "run_id": "r.r0-1"}, PARTS[1]])
+    ended = far(tmp_path, State.EXITED, "old", parts=[{**PARTS[0], "run_id": "old.r0-1"}])
+    assert part_ids([unit, ended, run_view(tmp_path, "h", State.READY)]) == {"r.r0-1"}

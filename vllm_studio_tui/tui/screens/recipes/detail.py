@@ -39,8 +39,8 @@ def detail_rows(plan: Plan, glyphs: Glyphs, x: int, width: int, now: float) -> l
         title = _title("COMMAND", x)
         title.put_right(end, "y copy", "faint")
         rows += [title, *command_rows(plan.preview.argv, plan.preview.env, x, width)]
-        if recipe is not None and recipe.elsewhere:
-            rows += _texts(" ".join(plan.preview.notes), x, end, "faint", 3)
+        for note in plan.preview.notes if recipe is not None and recipe.elsewhere else ():
+            rows += _texts(note, x, end, "faint", 3)
         rows.append(Row())
     if plan.past:
         rows += [_title("RUNS", x), *(_past(run, glyphs, x, end, now) for run in plan.past), Row()]
