@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from vllm_studio_tui.domain.recipe_parts import HANDOVER_FIELDS, Handover
 from vllm_studio_tui.domain.recipe_places import TITLES
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.services.handover.fields import field_problems, refusals
-from vllm_studio_tui.services.handover.order import PLANS, Order, plan_of
+from vllm_studio_tui.services.handover.order import Order, plan_of
 from vllm_studio_tui.services.render.gather import gather_source
 from vllm_studio_tui.services.render.source import RenderSource
 
-SYSTEMS = [one for one in sorted(HANDOVER_FIELDS) if find_spec(f"vllm_studio_tui.services.handover.{PLANS[one]}")]
+SYSTEMS = sorted(HANDOVER_FIELDS)
 #: What each system cannot do without.
 NEEDED: dict[str, dict[str, Any]] = {
     "skypilot": {"accelerator": "A100"},
