@@ -104,7 +104,15 @@ class Follower:
                     return self._end_rest(system, seen)
             self._pass_on(system, READS)
             self._save()
-            self._wait(system.every)
+            self._wait_reading(system)
+
+    def _wait_reading(self, system: System) -> None:
+        """Wait until the next look; its log is passed on meanwhile, where that costs little."""
+        until = time.monotonic() + system.every
+        while not self._stops and (left := until - time.monotonic()) > 0:
+            self._wait(min(left, system.log_every or left))
+            if system.log_every is not None:
+                self._pass_on(system, READS)
 
     def _submit(self, system: System) -> bool:
         """Have it started; False: it was refused, or told to stop before."""

@@ -47,6 +47,7 @@ class Ranks(System):
     """The unit of one run."""
 
     every = 1.0
+    log_every = 0.2  # it is in memory already
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)

@@ -77,9 +77,12 @@ class System(ABC):
 
     Attributes:
         every: Seconds between two looks.
+        log_every: Seconds between two readings of its log, where that costs little: the times of its stages are told
+            as well as that; None: as often as it is looked at.
     """
 
     every: float = 2.0
+    log_every: float | None = None
 
     def __init__(self, job: Job) -> None:
         self.job = job
