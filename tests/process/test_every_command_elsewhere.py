@@ -179,6 +179,10 @@ REFUSED: dict[str, str] = {
     "hosts add a ssh://b": "it asks the hosts of the settings here",
     "hosts remove a": "it asks the hosts of the settings here",
     "gateway install": "works on its own machine alone",
+    "rank facts": "it is a part of a model of several hosts",
+    "rank start": "it is a part of a model of several hosts",
+    "rank attend r": "it is a part of a model of several hosts",
+    "rank stop r": "it is a part of a model of several hosts",
     "restore --unit": "systemd of the machine",
 }
 #: They open the screens: see `tests/functional/test_elsewhere.py`.
