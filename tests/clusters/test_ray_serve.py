@@ -179,13 +179,14 @@ def test_a_recipe_is_deployed_answers_is_counted_and_is_removed(product: Product
     assert "listening on" in product.log("one")
     assert product("chat", "--recipe", "one", "--max-tokens", "4", "Say hello.").strip()
     metrics = urllib.request.urlopen(f"{product.spec('one')['base_url'].removesuffix('/v1')}/metrics", timeout=10)
-    counted = re.search(rb"tokens_predicted_total (\d+)", metrics.read())
-    assert counted is not None
+    counted = {name: int(value) for name, value in re.findall(r"^llamacpp:(\w+) (\d+)$", metrics.read().decode(), re.M)}
     product("stop", "one")
     assert (product.run("one")["state"], product.run("one")["reason"]) == ("exited", "stopped")
     assert product.run("one")["run_id"] not in product.cluster.applications()
-    used = json.loads(product("usage", "--json"))
-    assert used["total"]["completion_tokens"] == int(counted[1]), used
+    used = json.loads(product("usage", "--json"))["totals"]
+    told = (used["completion_tokens"], used["kinds"]["computed"])
+    assert told == (counted["tokens_predicted_total"], counted["prompt_tokens_total"]), used
+    assert used["completion_tokens"] > 0
 
 
 def test_a_killed_replica_is_told_of_while_ray_mends_it(product: Product) -> None:
@@ -317,10 +318,11 @@ def test_the_page_of_the_guide_can_be_followed(product: Product, tmp_path: Path)
     assert "launch smollm --wait" in commands and "render ray-serve" in commands
     home = product.home.parent / "guide"
     home.mkdir()
-    environ = {**environment(home), "RAY_DASHBOARD_ADDRESS": product.cluster.dashboard,
-               "VLLM_STUDIO_HOME": str(product.home)}  # fmt: skip
+    product.home = home / "vllm-studio-guide"
+    product.environ["VLLM_STUDIO_HOME"] = str(product.home)
+    commands = commands.replace("//HEAD:", f"//{HEAD}:")
     done = subprocess.run(
-        ["bash", "--norc", "-c", f"set -euxo pipefail\n{commands}"], env=environ, cwd=tmp_path,
+        ["bash", "--norc", "-c", f"set -euxo pipefail\n{commands}"], env=environment(home), cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
