@@ -73,6 +73,8 @@ class QuietPilot(Pilot[int]):
                 calm = 0
             elif self._is_drawing():
                 self.app.screen._on_timer_update()
+                if spent > RESTLESS and self.app._resize_event is not None:
+                    self.app._check_resize()  # what an app does when it idles: one of the same size waits for that
                 calm = 0
             elif ready and spent < RESTLESS:
                 calm = 0
@@ -81,7 +83,8 @@ class QuietPilot(Pilot[int]):
                 calm += 1
                 continue
             if spent > timeout:
-                raise WaitForScreenTimeout(f"still busy: {[one for one in self._pumps() if is_busy(one)]}")
+                busy = [one for one in self._pumps() if is_busy(one)]
+                raise WaitForScreenTimeout(f"still busy: {busy}, to be drawn: {self._to_draw()}")
             if not ready:  # a thread or a timer is waited for
                 await asyncio.sleep(0.001)
         return True
@@ -96,7 +99,13 @@ class QuietPilot(Pilot[int]):
         return [self.app, *self.app.screen.walk_children(with_self=True)]
 
     def _is_drawing(self) -> bool:
-        screen = self.app.screen
-        needed = screen._layout_required or screen._repaint_required or screen._scroll_required
-        resized = self.app._resize_event or self.app._resize_timer
-        return bool(needed or resized or screen._callbacks or screen._dirty_widgets)
+        return any(self._to_draw().values())
+
+    def _to_draw(self) -> dict[str, object]:
+        app, screen = self.app, self.app.screen
+        return {
+            "layout": screen._layout_required or screen._repaint_required or screen._scroll_required,
+            "resize": app._resize_event or app._resize_timer,
+            "callbacks": screen._callbacks,
+            "widgets": screen._dirty_widgets,
+        }

@@ -194,14 +194,17 @@ async def test_an_answer_of_a_studio_elsewhere_has_its_share_where_somebody_look
         far.bus.subscribe(Snapshot, on_sample)
         far.sampler.start()
         await asyncio.wait_for(sampled.wait(), 30)
-        ends = [one async for one in far.chat.send(session, "Of the sea.", target) if isinstance(one, Ended)]
-        assert [one.error for one in ends] == [None]
-        deadline = time.monotonic() + 30
         share = None
-        while share is None and time.monotonic() < deadline:
-            branch = await asyncio.to_thread(lambda: far.chats.branch(session))
-            share = AnswerShare.from_json(branch[-1].details.get("during"))
-            await asyncio.sleep(0.1)
+        for _ in range(4):  # where samples were late about an answer nobody knows its share: the next one is asked
+            ends = [one async for one in far.chat.send(session, "Of the sea.", target) if isinstance(one, Ended)]
+            assert [one.error for one in ends] == [None]
+            deadline = time.monotonic() + 15
+            while share is None and time.monotonic() < deadline:
+                branch = await asyncio.to_thread(lambda: far.chats.branch(session))
+                share = AnswerShare.from_json(branch[-1].details.get("during"))
+                await asyncio.sleep(0.1)
+            if share is not None:
+                break
         assert share is not None
         assert share.joules is not None
         assert share.joules > 0
