@@ -14,7 +14,9 @@ from tests.functional.stage import recipe
 from vllm_studio_tui.domain.download import DownloadPlan, PlannedFile
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.models.pulling.directory import create
+from vllm_studio_tui.remote.sampler import RemoteSampler
 from vllm_studio_tui.remote.studio import connect
+from vllm_studio_tui.services.watching.sampler import Sampler
 from vllm_studio_tui.simulation import model_files
 from vllm_studio_tui.studio import Studio
 from vllm_studio_tui.tui.app import StudioApp
@@ -47,6 +49,33 @@ async def test_every_screen_opens_on_a_studio_elsewhere_and_says_where_it_is(tmp
             await until(lambda: _shows(app, "one"), "the recipe there")
             assert not app.faults.errors
         assert not here.database.exists()
+
+
+def test_a_server_ends_after_its_samplers_have_kept_what_they_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+    close = Sampler.close
+
+    def slow(sampler: Sampler) -> None:
+        time.sleep(0.3)
+        close(sampler)
+        ended.append(True)
+
+    monkeypatch.setattr(Sampler, "close", slow)
+    there = tmp_path / "there"
+    there.mkdir()
+    with short(there) as places:
+        with served(places) as address, connect(address, Places.under(tmp_path / "here")) as elsewhere:
+            sampler = elsewhere.sampler
+            assert isinstance(sampler, RemoteSampler)
+            sampler.start()
+            deadline = time.monotonic() + 40
+            while sampler.latest is None:
+                assert time.monotonic() < deadline, "no sample"
+                time.sleep(0.02)
+            sampler.close()
+        assert ended == [True]
 
 
 async def test_models_and_downloads_are_those_of_the_machine_that_is_looked_at(tmp_path: Path) -> None:

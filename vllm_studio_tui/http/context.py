@@ -188,6 +188,7 @@ class ServeContext:
         if self._mcp is not None:
             await self._mcp.close()
         await self.watching.close()
+        await self.streams.close()
         await self.upstream.close()
         self._reads.shutdown(wait=False, cancel_futures=True)
         self._launches.shutdown(wait=False)

@@ -129,8 +129,7 @@ async def _sampling(context: ServeContext, every: float, sampled: Callable[[Snap
             samplers[every] = (sampler, bus, count - 1)
         else:
             del samplers[every]
-            # Joined elsewhere: it may be in the middle of a sample.
-            threading.Thread(target=sampler.close, name="sampler-end", daemon=True).start()
+            context.streams.end(sampler)
 
 
 async def _send(call: Call, documents: AsyncIterator[Any], source: AsyncGenerator[Any, None]) -> web.StreamResponse:
