@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,8 +25,11 @@ from vllm_studio_tui.domain.chat import (
 )
 from vllm_studio_tui.domain.errors import EngineUnreachable, NotFound, StoreError
 from vllm_studio_tui.kit.event_bus import Bus
+from vllm_studio_tui.services.chat.answer import Answer
 from vllm_studio_tui.services.chat.chat import ChatService
 from vllm_studio_tui.services.chat.events import AnswerProgressed, AnswerStarted
+from vllm_studio_tui.services.chat.finished_answers import ending_of
+from vllm_studio_tui.services.chat.turn import Turn
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import MessageRows
 from vllm_studio_tui.store.peaks import PeakRows
@@ -101,6 +105,22 @@ async def test_content_that_was_thinking_moves(db: Database) -> None:
     session = service.new_session("x")
     await read(service.send(session, "x", TARGET))
     assert (kept(db, session).content, kept(db, session).reasoning) == ("said", "thought")
+
+
+def test_the_speed_of_a_stopped_answer_is_that_up_to_its_end_however_late_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("vllm_studio_tui.services.chat.answer.time", SimpleNamespace(monotonic=lambda: now))
+    turn = Turn(TARGET, message=Message("1", "s1", "assistant", ""), answer=Answer(began=99.0))
+    for number in range(30):
+        turn.answer.add(Delta(content=f"word{number} ", tokens=1))
+    now = 102.0
+    ended = turn.answer.cut("stopped")
+    now = 107.0
+    message = ending_of(turn, ended, count=True).message
+    assert message is not None
+    assert (message.timings.ttft, message.timings.total, message.timings.tokens_per_second) == (1.0, 3.0, 15.0)
 
 
 async def test_closing_stops_the_engine_and_keeps_the_partial(db: Database) -> None:

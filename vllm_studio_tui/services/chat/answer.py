@@ -84,8 +84,11 @@ class Answer:
         """Roughly how many tokens per second come after the first; None while that cannot be told."""
         if self.first_token is None:
             return None
-        since = time.monotonic() - self.first_token
-        return self.tokens / since if since > MEASURABLE else None
+        return self.speed_over(time.monotonic() - self.first_token)
+
+    def speed_over(self, seconds: float) -> float | None:
+        """Return roughly how many tokens per second those are that have come; None: the time is too short to tell."""
+        return self.tokens / seconds if seconds > MEASURABLE else None
 
     def cut(self, finish: str, error: str | None = None, advice: str | None = None) -> Ended:
         """Make an end that the stream did not send: it was stopped or broke off. Its tokens are unknown."""

@@ -77,8 +77,10 @@ def _timings(turn: Turn, ended: Ended) -> Timings:
     It is kept with the message alone: what counts requests and peaks takes only what an engine reported.
     """
     timings = ended.timings
-    if timings.tokens_per_second is None and ended.finish in ("stopped", "interrupted"):
-        timings = replace(timings, tokens_per_second=turn.answer.speed)
+    cut = timings.tokens_per_second is None and ended.finish in ("stopped", "interrupted")
+    if cut and timings.total is not None and timings.ttft is not None:
+        # Up to its end, not up to now: it is written down later.
+        timings = replace(timings, tokens_per_second=turn.answer.speed_over(timings.total - timings.ttft))
     before = turn.message
     continued = before is not None and bool(before.content or before.reasoning)
     return _both(before.timings, timings) if before is not None and continued else timings
