@@ -18,10 +18,11 @@ at once are never more than what was used; what no reading encloses is unknown, 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from vllm_studio_tui.kit.outside_values import as_number
 
 #: Watts of one GPU beyond which a reading is none.
 MOST_WATTS = 20_000.0
@@ -117,12 +118,12 @@ class AnswerShare:
         """Return what `to_json` made; None for anything else. It may be of a file of somebody else."""
         if not isinstance(given, Mapping):
             return None
-        preemptions, gpus = _number(given.get("preemptions")), _number(given.get("gpus"))
+        preemptions, gpus = as_number(given.get("preemptions"), below=MOST), as_number(given.get("gpus"), below=MOST)
         return cls(
-            _number(given.get("energy_joules")),
+            as_number(given.get("energy_joules"), below=MOST),
             int(gpus or 0),
             given.get("energy_by") != "power",
-            _number(given.get("requests")) or 1.0,
+            as_number(given.get("requests"), below=MOST) or 1.0,
             None if preemptions is None else int(preemptions),
             given.get("alone") is not False,
         )
@@ -206,9 +207,3 @@ def _preemptions(enclosing: Sequence[RunReading], others: Sequence[Span]) -> tup
     if first.preemptions is None or last.preemptions is None or last.preemptions < first.preemptions:
         return None, alone
     return last.preemptions - first.preemptions, alone
-
-
-def _number(given: object) -> float | None:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < MOST:
-        return None
-    return float(given) if math.isfinite(given) else None

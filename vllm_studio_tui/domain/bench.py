@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vllm_studio_tui.domain.bench_plan import BenchPlan as BenchPlan
-from vllm_studio_tui.domain.bench_plan import as_list, as_number
+from vllm_studio_tui.domain.bench_plan import as_list
 from vllm_studio_tui.domain.engine_metrics import Percentiles
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.outside_values import as_number
 
 #: How a benchmark ended; `running` until it has.
 STATES = ("running", "done", "stopped", "failed", "interrupted")

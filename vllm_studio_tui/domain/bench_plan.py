@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.kit.outside_values import as_number
 
 #: When requests are sent: as soon as a user's last one ended, at even intervals, or as people who know nothing of
 #: each other do it.
@@ -161,17 +162,6 @@ class BenchPlan:
 def as_list(value: object) -> list[object]:
     """Return a list or tuple as a list; an empty one for all else."""
     return list(value) if isinstance(value, list | tuple) else []
-
-
-def as_number(value: object, *, negative: bool = False) -> float | None:
-    """Return a finite number; None for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) and (negative or found >= 0) and abs(found) < 1e18 else None
 
 
 def goodput_limits(text: str) -> tuple[float | None, float | None]:

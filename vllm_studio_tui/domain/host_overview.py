@@ -5,10 +5,11 @@ What comes over the line is read value by value: one that does not fit is unknow
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from vllm_studio_tui.kit.outside_values import as_count, as_number
 
 #: How many GPUs and runs of a host are taken, and letters of a text.
 MOST_GPUS, MOST_RUNS, LONGEST = 128, 500, 300
@@ -147,31 +148,31 @@ def read_overview(data: Any) -> HostOverview:
         raise ValueError("no overview")
     return HostOverview(
         _text(data.get("version")),
-        _number(data.get("uptime")),
+        as_number(data.get("uptime")),
         _text(data.get("driver")),
         _text(data.get("gpu_error")),
         data.get("simulated") is True,
         tuple(_gpu(one, at) for at, one in enumerate(data["gpus"][:MOST_GPUS]) if isinstance(one, dict)),
         tuple(_run(one) for one in data["runs"][:MOST_RUNS] if isinstance(one, dict)),
-        _count(data.get("queue")),
+        as_count(data.get("queue")),
         _text(data.get("trouble")),
-        _count(data.get("cores")),
-        _number(data.get("load")),
-        _number(data.get("ram_used")),
-        _number(data.get("ram_total")),
+        as_count(data.get("cores")),
+        as_number(data.get("load")),
+        as_number(data.get("ram_used")),
+        as_number(data.get("ram_total")),
     )
 
 
 def _gpu(data: dict[str, Any], at: int) -> HostGpu:
-    index = _count(data.get("index"))
+    index = as_count(data.get("index"))
     return HostGpu(
         at if index is None else index,
         _text(data.get("name")),
-        _number(data.get("utilization")),
-        _number(data.get("memory_used")),
-        _number(data.get("memory_total")),
-        _number(data.get("power_draw")),
-        _number(data.get("temperature")),
+        as_number(data.get("utilization")),
+        as_number(data.get("memory_used")),
+        as_number(data.get("memory_total")),
+        as_number(data.get("power_draw")),
+        as_number(data.get("temperature")),
         _texts(data.get("slowed")),
         _text(data.get("trouble")),
     )
@@ -184,13 +185,13 @@ def _run(data: dict[str, Any]) -> HostRun:
         _text(data.get("state")),
         _text(data.get("model")),
         _text(data.get("stage")),
-        _number(data.get("progress")),
+        as_number(data.get("progress")),
         _texts(data.get("gpus")),
         _text(data.get("title")),
-        _number(data.get("since")),
-        _count(data.get("running")),
-        _count(data.get("waiting")),
-        _number(data.get("tokens_per_second")),
+        as_number(data.get("since")),
+        as_count(data.get("running")),
+        as_count(data.get("waiting")),
+        as_number(data.get("tokens_per_second")),
     )
 
 
@@ -200,19 +201,3 @@ def _text(value: Any) -> str:
 
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_text(one) for one in value[:MOST_GPUS] if isinstance(one, str)) if isinstance(value, list) else ()
-
-
-def _number(value: Any) -> float | None:
-    """Return a number that something measured can be: none below zero, none beyond any bound."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) and 0 <= number < 1e18 else None
-
-
-def _count(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)

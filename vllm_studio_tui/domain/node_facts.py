@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from vllm_studio_tui.kit.outside_values import as_number
 
 #: How many of a kind are read, and letters of a text.
 MOST, LONGEST = 256, 400
@@ -130,8 +131,8 @@ def read_node_facts(data: Any) -> NodeFacts:
         interface=_text(data.get("interface")),
         interfaces=tuple(_interface(one) for one in _list(data.get("interfaces")) if isinstance(one, Mapping)),
         taken=tuple(port for one in _list(data.get("taken")) if (port := _count(one)) is not None and port < 65536),
-        at=_number(data.get("at")),
-        apart=_number(data.get("apart")),
+        at=as_number(data.get("at"), negative=True),
+        apart=as_number(data.get("apart"), negative=True),
     )
 
 
@@ -158,9 +159,3 @@ def _text(value: Any) -> str:
 
 def _count(value: Any, least: int = 0) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 62 else None
-
-
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e15:
-        return None
-    return float(value) if math.isfinite(value) else None

@@ -5,7 +5,6 @@ This is the only gate: anything can be read, nothing raises, and what does not f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from vllm_studio_tui.domain.ray_view import (
     RayReplica,
     RayView,
 )
+from vllm_studio_tui.kit.outside_values import as_count, as_number
 
 #: How many rows of a list are taken, letters of a name, and letters of a message.
 MOST, LONGEST, MESSAGE = 2000, 300, 4000
@@ -35,7 +35,7 @@ def read_ray_view(data: Any) -> RayView:
     data = data if isinstance(data, Mapping) else {}
     return RayView(
         text(data.get("address")),
-        number(data.get("at")) or 0.0,
+        as_number(data.get("at")) or 0.0,
         text(data.get("version")),
         text(data.get("error"), MESSAGE),
         text(data.get("advice"), MESSAGE),
@@ -70,21 +70,21 @@ def _node(data: Mapping[str, Any]) -> RayNode:
         data.get("head") is True,
         text(data.get("state")),
         text(data.get("why"), MESSAGE),
-        number(data.get("since")),
-        number(data.get("ended")),
+        as_number(data.get("since")),
+        as_number(data.get("ended")),
         _list(data.get("resources"), _amount) or (),
-        number(data.get("cpu")),
-        number(data.get("memory_used")),
-        number(data.get("memory_total")),
-        number(data.get("gpu")),
-        number(data.get("gpu_memory_used")),
-        number(data.get("gpu_memory_total")),
+        as_number(data.get("cpu")),
+        as_number(data.get("memory_used")),
+        as_number(data.get("memory_total")),
+        as_number(data.get("gpu")),
+        as_number(data.get("gpu_memory_used")),
+        as_number(data.get("gpu_memory_total")),
     )
 
 
 def _amount(data: Mapping[str, Any]) -> RayAmount | None:
     name = text(data.get("name"))
-    return RayAmount(name, number(data.get("used")), number(data.get("total"))) if name else None
+    return RayAmount(name, as_number(data.get("used")), as_number(data.get("total"))) if name else None
 
 
 def _actor(data: Mapping[str, Any]) -> RayActor:
@@ -101,13 +101,13 @@ def _actor(data: Mapping[str, Any]) -> RayActor:
 
 
 def _bundle(data: Mapping[str, Any]) -> RayBundle:
-    return RayBundle(needs(data.get("needs")), count(data.get("count")) or 1)
+    return RayBundle(needs(data.get("needs")), as_count(data.get("count")) or 1)
 
 
 def _demand(data: Mapping[str, Any]) -> RayDemand:
     return RayDemand(
         text(data.get("kind")),
-        count(data.get("count")) or 1,
+        as_count(data.get("count")) or 1,
         _list(data.get("bundles"), _bundle) or (),
         text(data.get("strategy")),
     )
@@ -119,7 +119,7 @@ def _group(data: Mapping[str, Any]) -> RayGroup:
         text(data.get("name")),
         text(data.get("state")),
         text(data.get("why")),
-        number(data.get("since")),
+        as_number(data.get("since")),
         _list(data.get("bundles"), _bundle) or (),
     )
 
@@ -130,7 +130,7 @@ def _replica(data: Mapping[str, Any]) -> RayReplica:
         text(data.get("state")),
         text(data.get("node")),
         text(data.get("node_id")),
-        number(data.get("since")),
+        as_number(data.get("since")),
     )
 
 
@@ -140,9 +140,9 @@ def _deployment(data: Mapping[str, Any]) -> RayDeployment:
         text(data.get("status")),
         text(data.get("why"), MESSAGE),
         text(data.get("trigger")),
-        count(data.get("target")),
+        as_count(data.get("target")),
         _list(data.get("replicas"), _replica) or (),
-        count(data.get("dead")),
+        as_count(data.get("dead")),
         needs(data.get("needs")),
     )
 
@@ -153,7 +153,7 @@ def _application(data: Mapping[str, Any]) -> RayApplication:
         text(data.get("status")),
         text(data.get("why"), MESSAGE),
         text(data.get("route")),
-        number(data.get("since")),
+        as_number(data.get("since")),
         _list(data.get("deployments"), _deployment) or (),
     )
 
@@ -181,29 +181,13 @@ def text(value: Any, most: int = LONGEST) -> str:
     return value if len(value) <= most else f"{value[: most // 4]} … {value[3 - most + most // 4 :]}"
 
 
-def number(value: Any) -> float | None:
-    """Return a number that something measured can be: none below zero, none beyond any bound."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) and 0 <= found < 1e18 else None
-
-
-def count(value: Any) -> int | None:
-    found = number(value)
-    return None if found is None else int(found)
-
-
 def counts(data: Any) -> dict[str, int] | None:
     """Return how many there are of each state; None where it is no mapping."""
     if not isinstance(data, Mapping):
         return None
-    return {text(name): found for name, value in pairs(data) if (found := count(value)) is not None}
+    return {text(name): found for name, value in pairs(data) if (found := as_count(value)) is not None}
 
 
 def needs(data: Any) -> dict[str, float]:
     """Return resources and how much of each is needed."""
-    return {text(name): found for name, value in pairs(data) if name and (found := number(value))}
+    return {text(name): found for name, value in pairs(data) if name and (found := as_number(value))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from vllm_studio_tui.domain.errors import NotFound, StudioError, UsageError
 from vllm_studio_tui.domain.serving import Phase
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit.iso_time import iso_time
+from vllm_studio_tui.kit.outside_values import as_count, as_number
 
 #: Before an engine has a request.
 WAITING = frozenset({Phase.QUEUED, Phase.LOADING})
@@ -103,10 +103,10 @@ class LiveRequest:
         name = _text(data.get("id"))
         if not name:
             return None
-        age = _number(data.get("age"))
+        age = as_number(data.get("age"), below=1e12)
         texts: dict[str, Any] = {one: _text(data.get(one)) for one in _TEXTS}
-        figures: dict[str, Any] = {one: _number(data.get(one)) for one in _FIGURES}
-        counts: dict[str, Any] = {one: _count(data.get(one)) for one in _COUNTS}
+        figures: dict[str, Any] = {one: as_number(data.get(one), below=1e12) for one in _FIGURES}
+        counts: dict[str, Any] = {one: as_count(data.get(one), below=1e12) for one in _COUNTS}
         return cls(
             name,
             now - age if age is not None else now,
@@ -236,18 +236,3 @@ def request_document(request: CompletedRequest) -> dict[str, Any]:
 
 def _text(value: object) -> str | None:
     return value[:1000] if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) and 0 <= found < 1e12 else None
-
-
-def _count(value: object) -> int | None:
-    found = _number(value)
-    return None if found is None else int(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vllm_studio_tui.kit.outside_values import as_number
+
 #: Seconds, tokens and tokens per second beyond which a figure is no measurement.
 MOST_SECONDS, MOST_TOKENS, MOST_SPEED = 1e6, 1e12, 1e6
 
@@ -40,7 +42,7 @@ class EngineFigures:
         self._seconds("queue_seconds", given.get("queue_time_ms"))
         self._seconds("prefill_seconds", given.get("time_to_first_token_ms"))
         self._seconds("decode_seconds", given.get("generation_time_ms"))
-        between = _number(given.get("mean_itl_ms"), MOST_SECONDS * 1000)
+        between = as_number(given.get("mean_itl_ms"), below=MOST_SECONDS * 1000)
         if between:  # its own tokens_per_second counts the reading of the prompt in
             self._speed("decode_tps", 1000 / between)
         drafts = given.get("speculative_decoding")
@@ -68,28 +70,21 @@ class EngineFigures:
         if prompt_tokens is not None and "cached_tokens" in found:
             found.setdefault("prefill_tokens", max(0, prompt_tokens - int(found["cached_tokens"])))
         seconds, tokens = found.get("prefill_seconds"), found.get("prefill_tokens")
-        if seconds and tokens and (speed := _number(tokens / seconds, MOST_SPEED)):
+        if seconds and tokens and (speed := as_number(tokens / seconds, below=MOST_SPEED)):
             found.setdefault("prefill_tps", speed)
         return found
 
     def _seconds(self, name: str, milliseconds: Any) -> None:
-        value = _number(milliseconds, MOST_SECONDS * 1000)
+        value = as_number(milliseconds, below=MOST_SECONDS * 1000)
         if value is not None:
             self.values[name] = value / 1000
 
     def _count(self, name: str, given: Any) -> None:
-        value = _number(given, MOST_TOKENS)
+        value = as_number(given, below=MOST_TOKENS)
         if value is not None:
             self.values[name] = int(value)
 
     def _speed(self, name: str, given: Any) -> None:
-        value = _number(given, MOST_SPEED)
+        value = as_number(given, below=MOST_SPEED)
         if value:
             self.values[name] = value
-
-
-def _number(given: Any, most: float) -> float | None:
-    # Compared before it is converted: JSON's numbers may have any number of digits, or be no numbers at all.
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < most:
-        return None
-    return float(given)

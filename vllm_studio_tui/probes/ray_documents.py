@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vllm_studio_tui.domain.ray_reading import MOST, needs, number, pairs
+from vllm_studio_tui.domain.ray_reading import MOST, needs, pairs
 from vllm_studio_tui.domain.ray_view import ALIVE
+from vllm_studio_tui.kit.outside_values import as_number
 
 #: Ray sends names of resources as it does those of fields.
 _PLAIN_NAMES = {"objectStoreMemory": "object_store_memory", "nodeInternalHead": "node:__internal_head__"}
@@ -89,15 +90,15 @@ def _rank(name: str) -> tuple[int, str]:
 def _measured(data: Mapping[str, Any]) -> dict[str, Any]:
     memory = data.get("mem")
     total, available = (memory[0], memory[1]) if isinstance(memory, list) and len(memory) >= 2 else (None, None)
-    whole, free = number(total), number(available)
+    whole, free = as_number(total), as_number(available)
     gpus = list(rows(data.get("gpus")))
     return {
         "cpu": data.get("cpu"),
         "memory_total": whole,
         "memory_used": whole - free if whole is not None and free is not None and free <= whole else None,
-        "gpu": _mean([number(one.get("utilizationGpu")) for one in gpus]),
-        "gpu_memory_used": _sum([number(one.get("memoryUsed")) for one in gpus]),
-        "gpu_memory_total": _sum([number(one.get("memoryTotal")) for one in gpus]),
+        "gpu": _mean([as_number(one.get("utilizationGpu")) for one in gpus]),
+        "gpu_memory_used": _sum([as_number(one.get("memoryUsed")) for one in gpus]),
+        "gpu_memory_total": _sum([as_number(one.get("memoryTotal")) for one in gpus]),
     }
 
 
@@ -145,7 +146,7 @@ def actor_counts(data: Any) -> dict[str, int] | None:
     for _, cluster in pairs(clusters):
         for _, kind in pairs(at(cluster, "summary")):
             for state, count in pairs(at(kind, "state_counts")):
-                if isinstance(state, str) and (known := number(count)):
+                if isinstance(state, str) and (known := as_number(count)):
                     found[state] += int(known)
     return dict(found)
 
@@ -246,5 +247,5 @@ def proxies_of(data: Any) -> list[dict[str, Any]]:
 
 def _seconds(milliseconds: Any) -> float | None:
     """Return seconds of milliseconds; Ray says 0 where nothing happened yet."""
-    known = number(milliseconds)
+    known = as_number(milliseconds)
     return known / 1000 if known else None

@@ -6,7 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from vllm_studio_tui.domain.alerts import Alert
-from vllm_studio_tui.store.conversion import number, optional_text, storable
+from vllm_studio_tui.kit.outside_values import as_number
+from vllm_studio_tui.store.conversion import optional_text, storable
 from vllm_studio_tui.store.database import Database
 
 #: How many alerts that are over are kept.
@@ -61,9 +62,9 @@ class AlertRows:
             "subject": storable(alert.subject),
             "run_id": optional_text(alert.run_id),
             "severity": alert.severity,
-            "since": number(alert.since) or 0.0,
-            "until": number(alert.until),
-            "value": number(alert.value),
+            "since": as_number(alert.since) or 0.0,
+            "until": as_number(alert.until),
+            "value": as_number(alert.value),
             "words": storable(alert.words),
             "told": int(told),
             "machine": storable(alert.machine),
@@ -83,10 +84,10 @@ def _kept(row: sqlite3.Row) -> KeptAlert:
     alert = Alert(
         str(row["rule"]),
         str(row["subject"]),
-        number(row["since"]) or 0.0,
+        as_number(row["since"]) or 0.0,
         str(row["severity"]),
-        number(row["until"]),
-        number(row["value"]),
+        as_number(row["until"]),
+        as_number(row["value"]),
         str(row["words"]),
         run_id=optional_text(row["run_id"]),
         id=str(row["id"]),

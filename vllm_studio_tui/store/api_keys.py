@@ -9,7 +9,8 @@ from typing import Any
 
 from vllm_studio_tui.domain.api_key import ApiKey, Scope
 from vllm_studio_tui.domain.errors import NotFound, UsageError
-from vllm_studio_tui.store.conversion import count, from_json, number, optional_text, storable, to_json
+from vllm_studio_tui.kit.outside_values import as_count, as_number
+from vllm_studio_tui.store.conversion import from_json, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database, Reader
 
 _LIMITS = ("requests_per_minute", "max_concurrent", "tokens_per_day")
@@ -113,9 +114,9 @@ def _key(row: sqlite3.Row) -> ApiKey:
     scopes = frozenset(Scope(one) for one in given if one in tuple(Scope)) if isinstance(given, list) else frozenset()
     models = data.get("models")
     readable = isinstance(models, list) and all(isinstance(one, str) for one in models)
-    limits = {name: count(data.get(name)) for name in _LIMITS}
+    limits = {name: as_count(data.get(name)) for name in _LIMITS}
     broken = any(limits[name] is None and data.get(name) is not None for name in _LIMITS)
-    expires_at = number(data.get("expires_at"))
+    expires_at = as_number(data.get("expires_at"))
     broken = broken or not readable or (expires_at is None and data.get("expires_at") is not None)
     return ApiKey(
         row["id"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vllm_studio_tui.store.conversion import from_json, integer, number, optional_text, storable, to_json
+from vllm_studio_tui.kit.outside_values import as_number
+from vllm_studio_tui.store.conversion import from_json, integer, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 
 #: Columns of `benchmarks` besides the document; the document has them too.
@@ -30,7 +31,7 @@ class BenchmarkRows:
         """
         row = {
             "id": storable(str(result["id"])),
-            "at": number(result.get("at")) or 0.0,
+            "at": as_number(result.get("at")) or 0.0,
             **{name: optional_text(result.get(name)) for name in _TEXTS},
             "revision": integer(result.get("revision")),
             "state": storable(str(result.get("state"))),

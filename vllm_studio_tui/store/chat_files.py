@@ -10,8 +10,8 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import FINISHES, Message, Timings, total_usage
 from vllm_studio_tui.domain.errors import UsageError
+from vllm_studio_tui.kit.outside_values import as_number
 from vllm_studio_tui.store.chats import ChatRows
-from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.foreign_chats import calls_of, moment_of, results_of, usage_of
 from vllm_studio_tui.store.markdown import render_markdown
@@ -116,7 +116,7 @@ def message_of(given: Mapping[str, Any], session_id: str, parent: str | None) ->
         finish="interrupted" if finish == "streaming" else finish if finish in FINISHES else None,
         error=_text(given.get("error")) or None,
         usage=usage_of(given),
-        timings=Timings(*(number(stats.get(name)) for name in ("ttft", "thinking", "total", "tokens_per_second"))),
+        timings=Timings(*(as_number(stats.get(name)) for name in ("ttft", "thinking", "total", "tokens_per_second"))),
         created_at=moment_of(given.get("created_at")) or moment_of(given.get("timestamp")),
         files=tuple(attachment(one) for one in _list(given.get("files")) if isinstance(one, Mapping)),
         details=details if isinstance(details, Mapping) else {},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -31,29 +30,9 @@ def optional_text(value: Any) -> str | None:
     return storable(value) if isinstance(value, str) else None
 
 
-def count(value: Any) -> int | None:
-    """Return a whole number from 0 to 2^53, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return int(value) if 0 <= value <= MOST else None
-
-
 def integer(value: Any) -> int | None:
     """Return a whole number that SQLite can hold, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
-
-
-def number(value: Any) -> float | None:
-    """Return a finite number that is not negative, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) and 0 <= found <= 1e18 else None
 
 
 def to_json(value: Any) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, TokenUsage, ToolCall
-from vllm_studio_tui.store.conversion import count
+from vllm_studio_tui.kit.outside_values import as_count
 
 #: From here on a number of seconds is one of milliseconds: the year 5138.
 MILLISECONDS = 1e11
@@ -56,17 +56,17 @@ def usage_of(given: Mapping[str, Any]) -> TokenUsage:
     """Return the tokens of a message."""
     usage = given.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
-    tools = count(usage.get("tools_tokens"))
-    tools = count(given.get("request_tools_tokens")) if tools is None else tools
-    prompt = count(usage.get("prompt_tokens"))
+    tools = as_count(usage.get("tools_tokens"))
+    tools = as_count(given.get("request_tools_tokens")) if tools is None else tools
+    prompt = as_count(usage.get("prompt_tokens"))
     if prompt is None:
-        prompt = count(given.get("request_total_input_tokens"))
-    if prompt is None and (alone := count(given.get("request_prompt_tokens"))) is not None:
+        prompt = as_count(given.get("request_total_input_tokens"))
+    if prompt is None and (alone := as_count(given.get("request_prompt_tokens"))) is not None:
         prompt = alone + (tools or 0)
-    completion = count(usage.get("completion_tokens"))
-    completion = count(given.get("request_completion_tokens")) if completion is None else completion
+    completion = as_count(usage.get("completion_tokens"))
+    completion = as_count(given.get("request_completion_tokens")) if completion is None else completion
     return TokenUsage(
-        prompt, completion, count(usage.get("reasoning_tokens")), count(usage.get("cached_tokens")), tools
+        prompt, completion, as_count(usage.get("reasoning_tokens")), as_count(usage.get("cached_tokens")), tools
     )
 
 

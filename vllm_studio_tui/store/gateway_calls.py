@@ -9,7 +9,8 @@ from typing import Any
 
 from vllm_studio_tui.domain.gateway_call import GatewayCall
 from vllm_studio_tui.domain.usage import CompletedRequest
-from vllm_studio_tui.store.conversion import count, number, optional_text, storable
+from vllm_studio_tui.kit.outside_values import as_count, as_number
+from vllm_studio_tui.store.conversion import optional_text, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.requests import RequestRows
 
@@ -84,13 +85,13 @@ _TEXTS: Sequence[str] = ("upstream_id", "kind", "model", "recipe_id", "key_name"
 def _values(call: GatewayCall) -> dict[str, Any]:
     return {
         "id": storable(call.id),
-        "at": number(call.at) or 0.0,
+        "at": as_number(call.at) or 0.0,
         "status": storable(call.status),
         **{name: optional_text(getattr(call, name)) for name in _TEXTS},
         "cache_hit": int(call.cache_hit),
-        "cost": number(call.cost),
-        "prompt_tokens": count(call.prompt_tokens),
-        "completion_tokens": count(call.completion_tokens),
-        "seconds": number(call.seconds),
+        "cost": as_number(call.cost),
+        "prompt_tokens": as_count(call.prompt_tokens),
+        "completion_tokens": as_count(call.completion_tokens),
+        "seconds": as_number(call.seconds),
         "streamed": None if call.streamed is None else int(call.streamed),
     }

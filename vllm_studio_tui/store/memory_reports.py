@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.memory_report import MemoryReport
-from vllm_studio_tui.store.conversion import from_json, number, optional_text, storable, to_json
+from vllm_studio_tui.kit.outside_values import as_number
+from vllm_studio_tui.store.conversion import from_json, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 
 
@@ -46,7 +47,7 @@ class MemoryReportRows:
         """Keep a report, in the place of an earlier one of the run."""
         row = {
             "run_id": storable(one.run_id),
-            "at": number(one.at),
+            "at": as_number(one.at),
             "recipe_id": optional_text(one.recipe_id),
             "backend": optional_text(one.backend),
             "engine_version": optional_text(one.engine_version),
@@ -76,7 +77,7 @@ def _kept(row: Any) -> KeptReport:
     data = from_json(row["report"], dict)
     return KeptReport(
         str(row["run_id"]),
-        number(row["at"]) or 0.0,
+        as_number(row["at"]) or 0.0,
         str(row["recipe_id"] or ""),
         str(row["backend"] or ""),
         str(row["engine_version"] or ""),

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.chat import Attachment, Message, Timings, TokenUsage, ToolCall
 from vllm_studio_tui.domain.errors import NotFound
+from vllm_studio_tui.kit.outside_values import as_count, as_number
 from vllm_studio_tui.kit.paths import boot_id, machine_id
 from vllm_studio_tui.kit.process import alive, start_ticks
 from vllm_studio_tui.store import pictures
-from vllm_studio_tui.store.conversion import count, from_json, now, number, optional_text, storable, to_json
+from vllm_studio_tui.store.conversion import from_json, now, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database, Reader
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def message_row(message: Message) -> dict[str, Any]:
     """Return a message as a row. A `streaming` one is leased to this process."""
     usage, timings = message.usage, message.timings
     streaming = message.finish == "streaming"
-    prompt, tools = count(usage.prompt_tokens), count(usage.tools_tokens)
+    prompt, tools = as_count(usage.prompt_tokens), as_count(usage.tools_tokens)
     calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls]
     return {
         "id": message.id,
@@ -220,13 +221,13 @@ def message_row(message: Message) -> dict[str, Any]:
         "request_prompt_tokens": prompt if prompt is None or tools is None else max(0, prompt - tools),
         "request_tools_tokens": tools,
         "request_total_input_tokens": prompt,
-        "request_completion_tokens": count(usage.completion_tokens),
-        "reasoning_tokens": count(usage.reasoning_tokens),
-        "cached_tokens": count(usage.cached_tokens),
-        "ttft": number(timings.ttft),
-        "thinking_seconds": number(timings.thinking),
-        "total_seconds": number(timings.total),
-        "tokens_per_second": number(timings.tokens_per_second),
+        "request_completion_tokens": as_count(usage.completion_tokens),
+        "reasoning_tokens": as_count(usage.reasoning_tokens),
+        "cached_tokens": as_count(usage.cached_tokens),
+        "ttft": as_number(timings.ttft),
+        "thinking_seconds": as_number(timings.thinking),
+        "total_seconds": as_number(timings.total),
+        "tokens_per_second": as_number(timings.tokens_per_second),
         "created_at": message.created_at,
         "files": to_json([one.to_json() for one in message.files]) if message.files else None,
         "details": to_json(dict(message.details)) if message.details else None,
@@ -281,9 +282,9 @@ def attachment(given: Mapping[str, Any]) -> Attachment:
     return Attachment(
         str(given.get("name") or "file"),
         str(given.get("media_type") or "text/plain"),
-        count(given.get("size")) or 0,
+        as_count(given.get("size")) or 0,
         optional_text(given.get("text")),
-        count(given.get("tokens")),
+        as_count(given.get("tokens")),
         optional_text(given.get("path")),
         given.get("cut") is True,
         optional_text(given.get("note")) or "",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_studio_tui.domain.errors import StoreError
-from vllm_studio_tui.store.conversion import number
+from vllm_studio_tui.kit.outside_values import as_number
 from vllm_studio_tui.store.hostile_database import HostileDatabase, open_hostile
 
 #: Tables of which each is one of a studio of ours.
@@ -111,7 +111,7 @@ def _peaks(db: HostileDatabase) -> dict[str, dict[str, float]]:
         name = row.get("model_id")
         if not isinstance(name, str) or not name:
             continue
-        values = {one: number(row.get(one)) for one in ("prefill_tps", "generation_tps", "ttft_ms")}
+        values = {one: as_number(row.get(one)) for one in ("prefill_tps", "generation_tps", "ttft_ms")}
         kept = {one: value for one, value in values.items() if value}
         if "ttft_ms" in kept:
             kept["ttft"] = kept.pop("ttft_ms") / 1000
@@ -123,7 +123,7 @@ def _peaks(db: HostileDatabase) -> dict[str, dict[str, float]]:
 def _totals(db: HostileDatabase) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in db.rows("lifetime_metrics", ("key", "value"), 1000):
-        value = number(row.get("value"))
+        value = as_number(row.get("value"))
         if row.get("key") in TOTALS and value:  # it writes 0 for all that it does not know
             found[str(row["key"])] = value
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vllm_studio_tui.store.conversion import now, number, storable
+from vllm_studio_tui.kit.outside_values import as_number
+from vllm_studio_tui.store.conversion import now, storable
 from vllm_studio_tui.store.database import Database, Reader
 
 #: Shorter answers say little about a speed.
@@ -68,7 +69,7 @@ class PeakRows:
             dry_run: Nothing is kept.
         """
         model = storable(model)
-        best = (number(prefill_tps), number(generation_tps), number(ttft))
+        best = (as_number(prefill_tps), as_number(generation_tps), as_number(ttft))
         row = self._db.row("SELECT prefill_tps, generation_tps, ttft FROM peak_metrics WHERE model_id = ?", (model,))
         known: tuple[float | None, ...] = (None, None, None) if row is None else tuple(row)
         better = [

@@ -11,7 +11,8 @@ from typing import Any
 
 from vllm_studio_tui.domain.requests import RequestQuery
 from vllm_studio_tui.domain.usage import LETTERS, CompletedRequest, about_tokens
-from vllm_studio_tui.store.conversion import count, integer, number, optional_text, storable
+from vllm_studio_tui.kit.outside_values import as_count, as_number
+from vllm_studio_tui.store.conversion import integer, optional_text, storable
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.messages import PROGRAM_ENDED, lease, lease_holds
 
@@ -140,7 +141,7 @@ class RequestRows:
                 integer(row["number"]) or 0,
                 integer(row["prompt"]) or 0,
                 integer(row["known"]) or 0,
-                number(row["longest"]),
+                as_number(row["longest"]),
                 bool(row["has_key"]),
             )
             for row in found
@@ -231,13 +232,13 @@ def _values(request: CompletedRequest, owner: str | None) -> dict[str, Any]:
     # Not `asdict`, which copies every value: it takes five times as long.
     return {
         "id": storable(request.id) or uuid.uuid4().hex,
-        "at": number(request.at) or 0.0,
+        "at": as_number(request.at) or 0.0,
         "source": storable(request.source),
         "finish": storable(request.finish),
         "attempt": integer(request.attempt),
         **{name: optional_text(getattr(request, name)) for name in _TEXTS},
-        **{name: count(getattr(request, name)) for name in _COUNTS},
-        **{name: number(getattr(request, name)) for name in _NUMBERS},
+        **{name: as_count(getattr(request, name)) for name in _COUNTS},
+        **{name: as_number(getattr(request, name)) for name in _NUMBERS},
         "owner": owner,
         "streamed": None if request.streamed is None else bool(request.streamed),
         "estimated": bool(request.estimated),

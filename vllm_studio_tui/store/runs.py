@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vllm_studio_tui.domain.run import FINAL
-from vllm_studio_tui.store.conversion import count, from_json, integer, number, optional_text, storable, to_json
+from vllm_studio_tui.kit.outside_values import as_count, as_number
+from vllm_studio_tui.store.conversion import from_json, integer, optional_text, storable, to_json
 from vllm_studio_tui.store.database import Database
 from vllm_studio_tui.store.peaks import PEAK_TOKENS
 
@@ -92,7 +93,7 @@ class RunRows:
                 (run_id, PEAK_TOKENS),
             )
         ]
-        speeds = [speed for one in found if (speed := number(one)) is not None and speed > 0]
+        speeds = [speed for one in found if (speed := as_number(one)) is not None and speed > 0]
         speeds += [tokens / seconds for tokens, seconds in self._stretches(run_id)]
         return max(speeds, default=None)
 
@@ -148,8 +149,8 @@ def _run_row(spec: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any
         "port": integer(spec.get("port")),
         "gpus": to_json([str(one) for one in gpus] if isinstance(gpus, list | tuple) else []),
         "simulated": int(bool(spec.get("simulated"))),
-        "created_at": number(spec.get("created_at")),
-        **{name: number(state.get(name)) for name in ("started_at", "ready_at", "ended_at")},
+        "created_at": as_number(spec.get("created_at")),
+        **{name: as_number(state.get(name)) for name in ("started_at", "ready_at", "ended_at")},
         "state": optional_text(None if state.get("state") is None else str(state["state"])),
         **{name: integer(state.get(name)) for name in ("attempt", "restarts", "exit_code", "exit_signal")},
         "reason": optional_text(state.get("reason")),
@@ -166,11 +167,11 @@ def _object(value: Any) -> str | None:
 
 
 def _reading(run_id: str, line: Mapping[str, Any]) -> dict[str, Any] | None:
-    seq, at, kind = integer(line.get("seq")), number(line.get("t")), line.get("kind")
+    seq, at, kind = integer(line.get("seq")), as_number(line.get("t")), line.get("kind")
     if seq is None or at is None or not isinstance(kind, str):
         return None
     values = line.get("values") if kind == "counters" else None
-    counters = {name: number(values.get(name)) if isinstance(values, Mapping) else None for name in COUNTERS}
+    counters = {name: as_number(values.get(name)) if isinstance(values, Mapping) else None for name in COUNTERS}
     data: str | None = None
     if kind not in ("counters", "energy"):
         data = to_json({key: value for key, value in line.items() if key not in _OWN_KEYS})
@@ -194,7 +195,7 @@ def _energy(line: Mapping[str, Any]) -> dict[tuple[str, str], int]:
         return {}
     found = {}
     for uuid, millijoules in list(gpus.items())[:_MOST_GPUS]:
-        value = count(millijoules)
+        value = as_count(millijoules)
         if isinstance(uuid, str) and value is not None:
             found[storable(uuid), boot] = value
     return found

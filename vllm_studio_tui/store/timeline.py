@@ -7,7 +7,8 @@ import time
 
 from vllm_studio_tui.domain.errors import NotFound, UsageError
 from vllm_studio_tui.domain.timeline import Pin
-from vllm_studio_tui.store.conversion import number, storable
+from vllm_studio_tui.kit.outside_values import as_number
+from vllm_studio_tui.store.conversion import storable
 from vllm_studio_tui.store.database import Database, Reader
 
 #: Rows of one kind that are read, the latest.
@@ -45,7 +46,7 @@ class PinRows:
     def all(self) -> list[Pin]:
         """Return all pins, the latest moment first."""
         rows = self._db.rows("SELECT id, at, note FROM pins ORDER BY at DESC, id DESC LIMIT ?", (MOST_PINS,))
-        return [Pin(int(row["id"]), at, str(row["note"])) for row in rows if (at := number(row["at"])) is not None]
+        return [Pin(int(row["id"]), at, str(row["note"])) for row in rows if (at := as_number(row["at"])) is not None]
 
     def add(self, at: float, note: str) -> Pin:
         """Keep a moment.

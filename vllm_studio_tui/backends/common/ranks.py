@@ -58,6 +58,16 @@ def disaggregated(nodes: int) -> tuple[RankPart, ...]:
     return (router, prefill, *decode)
 
 
+def router_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield what the router before prefill and decode cannot do, as fields with words."""
+    if recipe.strategy != "pd":
+        return
+    if recipe.api_key:
+        yield "api_key", "the router would show it in its command line; keep its port on loopback"
+    if recipe.runtime == "docker":
+        yield "runtime", "the router is not in the engine's image; use runtime native"
+
+
 def size_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the sizes of a recipe for its strategy, as fields with words."""
     nodes, tp, pp, dp = (

@@ -14,6 +14,7 @@ from vllm_studio_tui.backends.common.ranks import (
     numbered,
     own_flags,
     refused,
+    router_problems,
     size_problems,
 )
 from vllm_studio_tui.domain.ranks import BOOTSTRAP, DECODE, HTTP, MEET, PREFILL, RankPart, RankPlace, http_address
@@ -40,13 +41,9 @@ def parts(recipe: Recipe, style: FlagStyle) -> tuple[RankPart, ...]:
     if nodes == 1:
         return numbered(1)
     ray = {"use-ray": "SGLang's own ranks are started here; remove it, or start it on your Ray by hand"}
-    problems = [*size_problems(recipe), *own_flags(TITLE, recipe, style, PLACE_FLAGS, ray)]
+    problems = [*size_problems(recipe), *router_problems(recipe), *own_flags(TITLE, recipe, style, PLACE_FLAGS, ray)]
     if recipe.strategy == "tp_pp" and recipe.speculative:
         problems.append(("speculative", "a pipeline of SGLang takes no speculative decoding; use strategy tp"))
-    if recipe.strategy == "pd" and recipe.api_key:
-        problems.append(("api_key", "the router would show it in its command line; keep its port on loopback"))
-    if recipe.strategy == "pd" and recipe.runtime == "docker":
-        problems.append(("runtime", "the router is not in the engine's image; use runtime native"))
     if problems:
         raise refused(TITLE, problems)
     return disaggregated(nodes) if recipe.strategy == "pd" else numbered(nodes)

@@ -20,6 +20,7 @@ from vllm_studio_tui.backends.common.ranks import (
     numbered,
     own_flags,
     refused,
+    router_problems,
     size_problems,
 )
 from vllm_studio_tui.domain.ranks import CACHE, COPIES, DECODE, HTTP, MEET, PREFILL, RankPart, RankPlace, http_address
@@ -59,17 +60,13 @@ def parts(recipe: Recipe, style: FlagStyle) -> tuple[RankPart, ...]:
     nodes = recipe.node_count
     if nodes == 1:
         return numbered(1)
-    problems = [*size_problems(recipe), *own_flags(TITLE, recipe, style, PLACE_FLAGS)]
+    problems = [*size_problems(recipe), *router_problems(recipe), *own_flags(TITLE, recipe, style, PLACE_FLAGS)]
     ray = uses_ray(recipe, style)
     if ray and recipe.strategy == "pd":
         problems.append(("strategy", "pd has engines of their own on each machine, and no Ray between them"))
     backend = extra(recipe, style, "distributed-executor-backend")
     if not ray and backend not in (None, "mp"):
         problems.append(("extra_args", f"distributed_executor_backend {backend} cannot span machines: mp or ray can"))
-    if recipe.strategy == "pd" and recipe.api_key:
-        problems.append(("api_key", "the router would show it in its command line; keep its port on loopback"))
-    if recipe.strategy == "pd" and recipe.runtime == "docker":
-        problems.append(("runtime", "the router is not in the engine's image; use runtime native"))
     if problems:
         raise refused(TITLE, problems)
     if recipe.strategy == "pd":

@@ -7,13 +7,13 @@ few are kept to be read at the end, where usage, reason and errors stand. That i
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vllm_studio_tui.kit.outside_values import as_count
 from vllm_studio_tui.kit.sanitize import clean_line
 
 #: Chunks at the end that are looked into: the last token, the reason, the usage, `[DONE]`.
@@ -182,6 +182,5 @@ def _object(text: str) -> Mapping[str, Any]:
 
 
 def _count(value: object, otherwise: int | None) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return otherwise
-    return int(value) if 0 <= value < 2**53 else otherwise
+    found = as_count(value)
+    return otherwise if found is None else found

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from vllm_studio_tui.domain.bench import STATES, BenchPlan, BenchProgress, BenchRequest, BenchResult, BenchStep
-from vllm_studio_tui.domain.bench_plan import as_list, as_number
+from vllm_studio_tui.domain.bench_plan import as_list
 from vllm_studio_tui.kit import safe_json
+from vllm_studio_tui.kit.outside_values import as_number
 from vllm_studio_tui.kit.paths import Places, machine_id, private_dir, write_atomic
 
 RESULT, REQUESTS, PROGRESS, LOCK, LOG = "result.json", "requests.jsonl", "progress.json", "lock", "bench.log"

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from vllm_studio_tui.domain.bench import BenchPlan, BenchRequest, BenchResult, BenchStep, percentiles
-from vllm_studio_tui.domain.bench_plan import as_list, as_number
+from vllm_studio_tui.domain.bench_plan import as_list
 from vllm_studio_tui.domain.engine_metrics import Percentiles
+from vllm_studio_tui.kit.outside_values import as_number
 from vllm_studio_tui.kit.sanitize import clean_line
 
 #: Its kinds of load whose requests come by themselves.

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from vllm_studio_tui.domain.bench import BenchPlan, BenchResult, BenchStep, percentiles
-from vllm_studio_tui.domain.bench_plan import as_list, as_number
+from vllm_studio_tui.domain.bench_plan import as_list
 from vllm_studio_tui.domain.engine_metrics import Percentiles
 from vllm_studio_tui.domain.errors import UsageError
 from vllm_studio_tui.kit import safe_json
+from vllm_studio_tui.kit.outside_values import as_number
 from vllm_studio_tui.kit.sanitize import clean_line
 
 #: Bytes of a file.

@@ -9,6 +9,7 @@ from typing import Any
 
 from vllm_studio_tui.domain.chat import Message, ToolCall
 from vllm_studio_tui.domain.tools import CallAsked, CallBegan, CallEnded, ChatEvent, Decision, RoundEnded, Tool
+from vllm_studio_tui.kit.outside_values import as_count, as_number
 from vllm_studio_tui.services.chat.going_on import never_made
 
 #: What a call can be. `pending` is one whose turn has not come, or that nobody made; `unknown` one whose program ended
@@ -135,8 +136,8 @@ def kept(call: ToolCall, result: Message | None, *, recovered: bool = False) -> 
     state.result = result.content
     how = "pending" if never_made(result) else facts.get("how")
     state.state = how if how in ("pending", *STATES[3:]) else "unknown" if result.finish == "interrupted" else "done"
-    state.seconds, state.size = _number(facts.get("seconds")), int(_number(facts.get("size")) or 0)
-    state.number = int(_number(facts.get("round")) or 0)
+    state.seconds, state.size = as_number(facts.get("seconds")), as_count(facts.get("size")) or 0
+    state.number = as_count(facts.get("round")) or 0
     state.decided = facts["decided"] if facts.get("decided") in tuple(Decision) else None
     changed = facts.get("arguments")
     state.changed = changed if isinstance(changed, str) else None
@@ -156,10 +157,3 @@ def states_of(messages: Iterable[Message], calls: Calls | None = None) -> dict[s
             elif call.id in results:
                 found[call.id] = kept(call, results[call.id], recovered="recovered" in message.details)
     return found
-
-
-def _number(value: object) -> float | None:
-    """Return a number of a file that anybody may have written."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
-        return None
-    return value

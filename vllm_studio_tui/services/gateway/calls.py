@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.gateway_call import GatewayCall
+from vllm_studio_tui.kit.outside_values import as_count, as_number
 from vllm_studio_tui.kit.paths import Places
 from vllm_studio_tui.kit.process import start_ticks
 from vllm_studio_tui.store.gateway_calls import GatewayCallRows
@@ -89,7 +89,7 @@ def call_of(line: bytes) -> GatewayCall | None:
         return None
     if not isinstance(data, dict):
         return None
-    name, status, at = _text(data, "call"), _text(data, "status"), _number(data, "at")
+    name, status, at = _text(data, "call"), _text(data, "status"), as_number(data.get("at"))
     if name is None or status not in ("success", "failure") or at is None:
         return None
     return GatewayCall(
@@ -102,10 +102,10 @@ def call_of(line: bytes) -> GatewayCall | None:
         None if data.get("recipe") == OTHERS else _text(data, "recipe"),
         _text(data, "key"),
         data.get("cache_hit") is True,
-        _number(data, "cost"),
-        _count(data, "prompt_tokens"),
-        _count(data, "completion_tokens"),
-        _number(data, "seconds"),
+        as_number(data.get("cost")),
+        as_count(data.get("prompt_tokens")),
+        as_count(data.get("completion_tokens")),
+        as_number(data.get("seconds")),
         data["streamed"] if isinstance(data.get("streamed"), bool) else None,
         _text(data, "error"),
         _text(data, "http_status"),
@@ -115,19 +115,3 @@ def call_of(line: bytes) -> GatewayCall | None:
 def _text(data: dict[str, Any], name: str) -> str | None:
     value = data.get(name)
     return value[:300] if isinstance(value, str) and value else None
-
-
-def _number(data: dict[str, Any], name: str) -> float | None:
-    value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
-
-
-def _count(data: dict[str, Any], name: str) -> int | None:
-    number = _number(data, name)
-    return int(number) if number is not None and number < 2**53 else None

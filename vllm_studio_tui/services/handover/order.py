@@ -36,7 +36,6 @@ class Order:
         source: The same recipe, alone, as `render` has it: `source.recipes[0]`.
         run_id: Of the run here: a name that is unique for ever.
         port: The port of this machine that will lead to it.
-        chosen_port: A person chose that port, in the recipe or for this launch.
         unchecked: A person insists, although it would fail as far as is known.
     """
 
@@ -47,7 +46,6 @@ class Order:
     port: int
     settings: Settings
     places: Places
-    chosen_port: bool = False
     unchecked: bool = False
 
 

@@ -38,7 +38,6 @@ def follow_spec(
     places: Places,
     number: Callable[[Recipe], int | None],
     *,
-    chosen_port: bool,
     unchecked: bool = False,
 ) -> RunSpec:
     """Return the spec of a run that is followed. Blocking: hosts may be asked.
@@ -48,7 +47,6 @@ def follow_spec(
         usable: The same, with the path of a model of this machine in place of a name that stands for it.
         folder: The run's directory, which is named by its id.
         number: Returns which kept form of a recipe one is.
-        chosen_port: The port was chosen by a person.
         unchecked: A person insists, although it would fail as far as is known.
 
     Raises:
@@ -58,7 +56,7 @@ def follow_spec(
     from vllm_studio_tui.services.render.gather import gather_source
 
     source = gather_source([usable], settings, resolve=lambda path: path, number=number, environ=os.environ)
-    plan = plan_of(Order(usable, kept, source, folder.name, context.port, settings, places, chosen_port, unchecked))
+    plan = plan_of(Order(usable, kept, source, folder.name, context.port, settings, places, unchecked))
     spec = follow(
         usable,
         backend,

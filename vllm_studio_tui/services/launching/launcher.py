@@ -237,7 +237,7 @@ class Launcher(Targets):
             if usable.elsewhere:
                 spec = follow_spec(
                     recipe, usable, backend, context, self._places.runs / run_id, self._settings, self._places,
-                    self._revision_number, chosen_port=wanted is not None, unchecked=unchecked,
+                    self._revision_number, unchecked=unchecked,
                 )  # fmt: skip
             else:
                 spec = guarded(backend, lambda: resolve(usable, backend, context, run_id, environ=os.environ))

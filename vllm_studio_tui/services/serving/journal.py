@@ -21,8 +21,8 @@ from typing import Any
 from vllm_studio_tui.domain.usage import CompletedRequest
 from vllm_studio_tui.kit import safe_json
 from vllm_studio_tui.kit.json_body import json_bytes
+from vllm_studio_tui.kit.outside_values import as_number
 from vllm_studio_tui.kit.paths import Places, machine_id, private_dir
-from vllm_studio_tui.store.conversion import number
 from vllm_studio_tui.store.messages import PROGRAM_ENDED
 
 SUFFIX = ".jsonl"
@@ -144,7 +144,7 @@ def request_of(line: bytes) -> CompletedRequest | None:
     known = {name: value for name, value in data.items() if name in _NAMES}
     if not all(isinstance(known.get(name), str) for name in ("id", "source", "finish")) or not known["id"]:
         return None
-    if number(known.get("at")) is None:
+    if as_number(known.get("at")) is None:
         return None
     return CompletedRequest(**known)
 
