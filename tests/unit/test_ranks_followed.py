@@ -49,6 +49,17 @@ def test_the_rank_that_failed_by_itself_is_named_although_another_was_seen_to_en
     assert found == Cause("cuda_oom", "rank 1 on b: CUDA out of memory", "Less.", ("OOM",), retry=False)
 
 
+def test_one_that_has_ended_and_has_not_said_all_yet_is_waited_for() -> None:
+    fell = link("a", reason="peer_lost", title="rank 1 was not heard of")
+    killed = link("b", reason="killed", title="killed by SIGKILL")
+    killed.over = False
+    assert decide([fell, killed], {0: 10.0, 1: 9.0}, 12.0) is None
+    killed.over = True
+    found = decide([fell, killed], {0: 10.0, 1: 9.0}, 12.5)
+    assert found is not None
+    assert (found.reason, found.title) == ("killed", "rank 1 on b: killed by SIGKILL")
+
+
 def test_where_no_rank_says_why_the_first_to_end_is_named_and_that_none_does() -> None:
     first = link("b", reason="process_exited", title="exit code 1")
     ranks = [link("a", reason="engine_error", title="peer"), first]

@@ -42,7 +42,8 @@ def cause_of_unit(
         if not own and unheard:
             return None  # a host that is gone takes the others with it: whether it is will be known
         first = min(dead.values())
-        if chosen is not None and now - first > (TOGETHER if own else WAIT if len(dead) < len(ranks) else TOGETHER):
+        # One that has ended and has not said all yet may have a cause of its own too.
+        if chosen is not None and now - first > (TOGETHER if own or len(ended) == len(ranks) else WAIT):
             return _cause_of(*ranks[chosen[1]], ended=len(dead), count=len(ranks))
         if now - first <= 2 * WAIT:
             return None
