@@ -31,9 +31,13 @@ def trees() -> Mapping[str, ast.Module]:
     return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
 
 
-def imports_of(name: str) -> Iterator[str]:
+@cache
+def imports_of(name: str) -> tuple[str, ...]:
     """Our modules that a module imports, wherever it does: at its head, in a function, for the type checker."""
-    known = trees()
+    return tuple(_imports(name, trees()))
+
+
+def _imports(name: str, known: Mapping[str, ast.Module]) -> Iterator[str]:
     for node in ast.walk(known[name]):
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names if one.name in known)
