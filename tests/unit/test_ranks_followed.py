@@ -24,6 +24,7 @@ def link(host: str, **run: Any) -> Any:
         over=over,
         ended=over,
         missing=False,
+        failing={},
         connected=True,
         silent=0.0,
         cause=None,
@@ -67,6 +68,42 @@ def test_where_no_rank_says_why_the_first_to_end_is_named_and_that_none_does() -
     assert found is not None
     assert found.title == "rank 1 on b: exit code 1"
     assert "No rank says more" in found.advice
+
+
+def test_a_rank_that_failed_and_went_on_is_named_and_not_the_one_that_ended_of_it() -> None:
+    ended = link("a", reason="engine_died", title="the engine's core process died: KeyError: 'chatcmpl-1'")
+    failed = link("b", state="ready")
+    failed.failing = {
+        "reason": "engine_error",
+        "title": "AssertionError: assert x",
+        "advice": "Newer.",
+        "evidence": ["E"],
+    }
+    assert decide([ended, failed], {0: 10.0}, 10.0 + WAIT - 1) is None  # another may have a cause that says more
+    found = decide([ended, failed], {0: 10.0}, 10.0 + WAIT + 1)
+    assert found is not None
+    assert (found.reason, found.title) == ("engine_error", "rank 1 on b: AssertionError: assert x")
+    assert found.evidence == ("E",)
+    assert found.advice.startswith("Newer. It went on with that; rank 0 on a ended: the engine's core process died")
+
+
+@pytest.mark.parametrize(
+    ("reason", "title"),
+    [
+        ("engine_error", "RuntimeError: Connection closed by peer [198.18.16.2]:30261"),
+        ("engine_error", "RuntimeError: cancelled"),
+        ("peer_lost", "198.18.16.2 closed its connection"),
+        ("nccl", "NCCL gave up"),
+        ("", ""),
+    ],
+)
+def test_an_error_that_comes_of_another_ones_end_names_nobody(reason: str, title: str) -> None:
+    ended = link("a", reason="engine_died", title="the engine's core process died: KeyError")
+    left = link("b", state="ready")
+    left.failing = {"reason": reason, "title": title}
+    found = decide([ended, left], {0: 10.0}, 10.0 + WAIT + 1)
+    assert found is not None
+    assert found.title == "rank 0 on a: the engine's core process died: KeyError"
 
 
 def test_a_rank_that_waits_for_a_cause_that_never_comes_is_named_in_the_end() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_studio_tui.domain.job import Cause
 from vllm_studio_tui.domain.ranks import blame
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 WAIT = 10.0
 #: Seconds in which ranks that end together may still come, where one has a cause of its own.
 TOGETHER = 1.0
+
+#: Words of an error that comes of another rank's end.
+_FELL = re.compile(
+    r"(?i)connect|peer|pipe|\beof|cancel|time[d ]{0,2}out|closed|heartbeat|shut ?down|died|exited|lost\b"
+)
 
 
 def cause_of_unit(
@@ -44,11 +50,36 @@ def cause_of_unit(
         first = min(dead.values())
         # One that has ended and has not said all yet may have a cause of its own too.
         if chosen is not None and now - first > (TOGETHER if own or len(ended) == len(ranks) else WAIT):
+            failing = None if own else _failing(ranks)
+            if failing is not None:
+                return _cause_of_failing(*failing, *ranks[chosen[1]])
             return _cause_of(*ranks[chosen[1]], ended=len(dead), count=len(ranks))
         if now - first <= 2 * WAIT:
             return None
     first_lost = next(iter(lost), None)
     return None if first_lost is None else _cause_of_lost(*first_lost)
+
+
+def _failing(ranks: Mapping[int, tuple[str, RankLink]]) -> tuple[str, RankLink] | None:
+    """Return a rank that went on although its log says that it failed by itself; None: there is none.
+
+    vLLM's other ranks stay when their worker raises, and the first rank ends of the answer that never comes.
+    """
+    for name, link in ranks.values():
+        reason = str(link.failing.get("reason") or "")
+        title = str(link.failing.get("title") or "")
+        itself = blame(reason) == 0 or (reason == "engine_error" and _FELL.search(title) is None)
+        if title and itself:
+            return name, link
+    return None
+
+
+def _cause_of_failing(name: str, link: RankLink, ended_name: str, ended: RankLink) -> Cause:
+    """Name the rank that failed, and say how another one ended of it."""
+    cause = _told(name, link.host.name, link.failing, str(link.failing.get("reason")))
+    how = clean_line(str(ended.run.get("title") or "ended"), limit=300)
+    advice = f"{cause.advice} It went on with that; {ended_name} on {ended.host.name} ended: {how}.".strip()
+    return Cause(cause.reason, cause.title, advice, cause.evidence)
 
 
 def _cause_of_lost(name: str, link: RankLink) -> Cause:
@@ -81,11 +112,17 @@ def _cause_of(name: str, link: RankLink, *, ended: int, count: int) -> Cause:
     if run.get("stopped"):
         advice = f"Stop a model of several hosts by its own run, not by a part of it ({link.run_id} on {host})."
         return Cause("rank_stopped", f"{name} on {host} was stopped there", advice, retry=False)
-    title = clean_line(str(run.get("title") or "ended, and its host does not say why"), limit=600)
-    evidence = run.get("evidence")
-    lines = tuple(str(one)[:400] for one in evidence[:12]) if isinstance(evidence, list) else ()
     reason = _reason(link) or "rank_ended"
-    advice = str(run.get("advice") or "")
+    cause = _told(name, host, run, reason)
+    advice = cause.advice
     if blame(reason) and ended == count and count > 1:
         advice = f"{advice} No rank says more than that it ended: see the log of each.".strip()
-    return Cause(reason, f"{name} on {host}: {title}", advice, lines, run.get("retry") is not False)
+    return Cause(reason, cause.title, advice, cause.evidence, run.get("retry") is not False)
+
+
+def _told(name: str, host: str, said: Mapping[str, Any], reason: str) -> Cause:
+    """Return a cause as a host tells it, as safe text."""
+    title = clean_line(str(said.get("title") or "ended, and its host does not say why"), limit=600)
+    evidence = said.get("evidence")
+    lines = tuple(str(one)[:400] for one in evidence[:12]) if isinstance(evidence, list) else ()
+    return Cause(reason, f"{name} on {host}: {title}", str(said.get("advice") or ""), lines)

@@ -42,6 +42,7 @@ class RankLink:
         connected: It is heard now.
         cause: Why it is not; None: it is, or nothing was tried yet.
         missing: The host knows no such run.
+        failing: What its log says has failed although it has not ended, once that was asked for; empty: nothing.
         apart: Seconds that the clock there is ahead of ours.
     """
 
@@ -52,6 +53,7 @@ class RankLink:
         self._forward, self._offset, self._lost_after = forward, offset, lost_after
         self.every = min(10.0, max(0.25, lost_after / 8))
         self.run: Mapping[str, Any] = {}
+        self.failing: Mapping[str, Any] = {}
         self.heard_at: float | None = None
         self.leased_until: float | None = None
         self.began = time.monotonic()
@@ -60,6 +62,7 @@ class RankLink:
         self.apart = 0.0
         self.passed = offset  # bytes of the log that were handed out
         self._words, self._wish = "", 0
+        self._asked_why = False
         self._log = bytearray()
         self._dropped = 0
         self._lock = threading.Lock()
@@ -97,6 +100,12 @@ class RankLink:
         if wish > self._wish:
             self._wish = wish
             self._send({"stop": wish})
+
+    def ask_why(self) -> None:
+        """Ask, once, whether its log tells of a failure although it has not ended."""
+        if self.connected and not self._asked_why:
+            self._asked_why = True
+            self._send({"why": True})
 
     def take_log(self, most: int, *, all_of_it: bool) -> bytes:
         """Return whole lines of its log that are new.
@@ -143,6 +152,7 @@ class RankLink:
         arguments = ("rank", "attend", self.run_id, "--from", str(self._offset), "--every", f"{self.every:g}")
         connect = min(15.0, max(2.0, self._lost_after / 4))
         self._said.clear()
+        self._asked_why = False
         process = self._process = subprocess.Popen(
             self.host.command(*arguments, connect=connect, forward=self._forward),
             stdin=subprocess.PIPE,
@@ -193,7 +203,7 @@ class RankLink:
             self.missing = str(data["error"].get("title", "")).startswith("there is no run")
             self._said.append(str(data["error"].get("title")))
             return False
-        if not {"run", "log", "beat"} & data.keys():
+        if not {"run", "log", "beat", "why"} & data.keys():
             return False
         self.heard_at = time.monotonic()
         if not self.connected:
@@ -202,6 +212,8 @@ class RankLink:
                 self._send({"stop": self._wish})
         if isinstance(data.get("run"), dict):
             self.run = data["run"]
+        if isinstance(data.get("why"), dict):
+            self.failing = data["why"]
         if isinstance(data.get("log"), str) and isinstance(data.get("to"), int):
             self._take(data["log"].encode("latin-1", "replace"), data["to"])
         if "beat" in data and isinstance(data.get("at"), int | float):

@@ -155,6 +155,8 @@ class Ranks(System):
         for index, link in links.items():
             if link.ended:
                 self._dead.setdefault(index, now)
+            elif self._dead:
+                link.ask_why()
         lost = [one for one in links.values() if not one.ended and one.silent > self._lost_after + 2 * one.every]
         cause = cause_of_unit(self._named(links), self._dead, now, [(self._name(one.index), one) for one in lost])
         parts = [self._part(link) for link in links.values()]

@@ -23,6 +23,9 @@ _NEVER = frozenset(
         "model", "model_tag", "model_path", "tokenizer", "tokenizer_path", "served_model_name", "host", "port",
         "device", "dtype", "seed", "task", "load_format", "revision", "log_level", "quantization_config",
         "trust_remote_code", "rope_parameters",
+        # A rank's place, which is none of its recipe's.
+        "nnodes", "node_rank", "master_addr", "master_port", "headless", "data_parallel_size_local",
+        "data_parallel_address", "data_parallel_rpc_port", "dist_init_addr",
     )
 )  # fmt: skip
 _PROPOSAL = (

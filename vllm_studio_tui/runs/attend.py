@@ -1,7 +1,8 @@
 """`python -m vllm_studio_tui.runs.attend RUN_DIRECTORY OFFSET EVERY`: tells of one rank to who watches its unit.
 
 It prints lines of JSON: what the run's state is, what its log says from byte OFFSET on, and every EVERY seconds that it
-is there. It reads lines of JSON: that the unit is watched, which renews the run's lease, and that the run shall stop.
+is there. It reads lines of JSON: that the unit is watched, which renews the run's lease, that the run shall stop, and
+the question whether its log tells of a failure although it goes on.
 Where nobody reads any more it stays until the run is over, so that a run which loses its keeper meanwhile has a new
 one, which lets the lease run out.
 
@@ -41,6 +42,8 @@ THOROUGH = 2.0
 PIECE, MOST_WAITING = 48 * 1024, 512 * 1024
 #: Bytes of a line that is read; more was not written by us.
 LONGEST = 64 * 1024
+#: Bytes at the end of a log in which a failure is looked for.
+EXPLAINED = 256 * 1024
 #: What is told of a state.
 TOLD = (
     "state", "stage", "progress", "reason", "title", "advice", "evidence", "exit_code", "exit_signal", "ready_at",
@@ -173,6 +176,22 @@ class Attendant:
         except OSError:
             self._alone()
 
+    def _why(self) -> dict[str, Any]:
+        """Return what the end of the log says has failed, although the engine goes on; empty: nothing that is known."""
+        from vllm_studio_tui.keeper.explanation import explain  # not before something has failed
+
+        one = self._view
+        if one is None or one.spec is None:
+            return {}
+        lines: list[str] = []
+        with contextlib.suppress(OSError), (self._folder / "engine.log").open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - EXPLAINED))
+            lines = stream.read(EXPLAINED).decode("utf-8", "replace").split("\n")
+        found = explain(lines, one.spec.failures, served=one.status.ready_at is not None)
+        if found is None or not found.explained:
+            return {}
+        return {"reason": found.reason, "title": found.title, "advice": found.advice, "evidence": [found.line]}
+
     # --- what is heard ----------------------------------------------------------------------------------
 
     def _wait(self) -> None:
@@ -206,6 +225,8 @@ class Attendant:
         if wish in (1, 2):
             self._wish = max(self._wish, int(wish))
             self._looked = None
+        if data.get("why") is True:
+            self._say({"why": self._why()})
         echo = data.get("echo")
         # What is echoed is when we last said that we are there: a line that waited in a cut connection renews nothing.
         if isinstance(echo, int | float) and self._echo < echo <= time.monotonic():
