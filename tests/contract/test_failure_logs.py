@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.contract.failure_cases import CASES, HALVES
 from vllm_studio_tui.backends.failures.table import FAILURES
 from vllm_studio_tui.domain.spec import Failure
-from vllm_studio_tui.keeper.log_watch import LogWatch
+from vllm_studio_tui.keeper.log_watch import LogWatch, plain
 from vllm_studio_tui.keeper.pattern_words import words
 from vllm_studio_tui.keeper.verdict import explain_exit
 from vllm_studio_tui.runs.diagnose import diagnose_bytes, diagnose_file
@@ -33,6 +33,41 @@ def test_the_cause_and_what_to_change_are_told(log: str, reason: str, title: str
     assert "{" not in (found.advice or "")
     assert found.line_number
     assert len(found.title or "") <= 260
+
+
+@pytest.mark.parametrize("label", ["1: ", "[1 node-b] ", "[x7k2q] ", "[replica_1.log] "])
+@pytest.mark.parametrize(
+    "log", ["vllm-rank-failed", "vllm-config-yaml-unknown", "llamacpp-cuda-oom", "vllm-oom-weights"]
+)
+def test_who_wrote_a_line_changes_no_cause(tmp_path: Path, log: str, label: str) -> None:
+    """Of a run that is followed, whose keeper has the lines of all ranks, pods or replicas in one log."""
+    text = (FAILED / f"{log}.txt").read_text()
+    found = []
+    for name, labelled in (("plain", False), ("labelled", True)):
+        path = tmp_path / name
+        path.write_text("".join(f"{label if labelled else ''}{line}\n" for line in text.split("\n")))
+        watch = LogWatch(path, (), FAILURES, labelled=labelled)
+        watch.begin_at(0)
+        found.append(explain_exit(watch, 1, None, was_ready=False))
+    assert found[0].reason != "process_exited"
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("label", ["1: ", "[1 node-b] "])
+def test_a_log_of_ranks_from_elsewhere_is_explained(label: str) -> None:
+    text = (FAILED / "vllm-rank-failed.txt").read_text()
+    found = diagnose_bytes("".join(f"{label}{line}\n" for line in text.split("\n")).encode(), FAILURES)
+    assert (found.reason, found.title) == (
+        "engine_error",
+        "AssertionError: assert self.intermediate_tensors is not None",
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["[vllm-studio] attempt 1", "[INFO] x", "[error] y", "[2026-11-28 10:00:00 TP3] z", "0.1 E x"]
+)
+def test_what_is_no_label_stays(line: str) -> None:
+    assert plain(line.encode(), labelled=True) == [line]
 
 
 @pytest.mark.parametrize(("log", "reason", "title"), HALVES, ids=[case[0] for case in HALVES])

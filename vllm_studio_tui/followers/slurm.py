@@ -228,7 +228,7 @@ class Slurm(System):
         self._log.note(re.sub(r"%(.)", lambda found: parts.get(found[1], found[0]), facts.get("StdOut", "")))
 
     def log(self) -> bytes:
-        return self._log.read()
+        return self._log.read(self._ranks[1])
 
     # --- ending ---------------------------------------------------------------------------------------------
 

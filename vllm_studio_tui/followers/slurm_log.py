@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from vllm_studio_tui.followers.slurm_marks import SERVES
 #: Bytes that are passed on at once, and that are looked at for who ended first.
 PIECE = 256 * 1024
 _SERVES = re.compile(re.escape(SERVES) + r"([A-Za-z0-9][A-Za-z0-9_.-]{0,252}):([0-9]{1,5})\b")
+#: As `srun --label` says which rank wrote a line.
+_LABEL = re.compile(rb"^([0-9]{1,5}): ", re.MULTILINE)
 #: As `srun` tells that a rank ended: `srun: error: n2: task 1: Exited with exit code 3`.
 _RANK = re.compile(r"^srun: error: ([A-Za-z0-9_.-]{1,253}): tasks? ([0-9,\-]{1,40}): ([ -~]{1,200})$", re.MULTILINE)
 
@@ -45,8 +47,12 @@ class JobLog:
         """Return whether it can be seen from here."""
         return self.path == "/dev/null" or (bool(self.path) and Path(self.path).is_file())
 
-    def read(self) -> bytes:
-        """Return what is new in it."""
+    def read(self, nodes: Sequence[str] = ()) -> bytes:
+        """Return what is new in it; of several ranks each line has its rank and node before it, as those over ssh have.
+
+        Args:
+            nodes: Of the ranks, in their order.
+        """
         if not self.path:
             return b""
         start = self._memory.get("read")
@@ -59,12 +65,16 @@ class JobLog:
                 piece = file.read(PIECE)
         except OSError:
             return b""
+        if len(nodes) > 1 and b"\n" in piece:
+            piece = piece[: piece.rindex(b"\n") + 1]  # the beginning of a line may be half a label
         if piece:
             self._memory["read"] = start + len(piece)
             found = _SERVES.search((self._tail + piece).decode(errors="replace"))
             self._tail = piece[-300:]
             if found:
                 self._memory.setdefault("serves", found[0])
+        if len(nodes) > 1:
+            return _LABEL.sub(lambda label: _named(label[1], nodes) or label[0], piece)
         return piece
 
     @property
@@ -81,3 +91,9 @@ class JobLog:
         except OSError:
             return None
         return (found[1], found[2], found[3]) if found else None
+
+
+def _named(rank: bytes, nodes: Sequence[str]) -> bytes:
+    """Return what stands before a line of a rank; empty where there is no such rank."""
+    number = int(rank)
+    return f"[{number} {nodes[number]}] ".encode() if number < len(nodes) else b""

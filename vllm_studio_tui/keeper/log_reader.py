@@ -43,7 +43,7 @@ class LogReader:
     def __init__(self, spec: RunSpec, path: Path) -> None:
         self._spec, self._path = spec, path
         self._worker = Worker("log")
-        self.watch = LogWatch(path, spec.stages, spec.failures)
+        self.watch = self._watch()
 
     @property
     def wake_read(self) -> int:
@@ -51,9 +51,13 @@ class LogReader:
 
     def begin(self, offset: int | None = None) -> None:
         """Begin a new attempt, at the end of the log or at an earlier offset in bytes."""
-        self.watch = LogWatch(self._path, self._spec.stages, self._spec.failures)
+        self.watch = self._watch()
         if offset is not None:
             self.watch.begin_at(offset)
+
+    def _watch(self) -> LogWatch:
+        spec = self._spec
+        return LogWatch(self._path, spec.stages, spec.failures, labelled=bool(spec.follow))
 
     def follow(self) -> None:
         """Ask for what is new in the log to be read."""

@@ -35,10 +35,22 @@ _NOISE = re.compile(
 )
 
 
-def plain(raw: bytes) -> list[str]:
-    """Return lines of a log without colours; a carriage return ends a line as a progress bar means it to."""
-    text = raw.replace(b"\0", b"").decode("utf-8", errors="replace")
-    return [line[:LINE] for line in _COLOUR.sub("", text).replace("\r", "\n").split("\n")]
+#: What a follower, or `srun --label`, puts before a line that one of several ranks, pods or replicas wrote.
+_LABEL = re.compile(
+    r"^(?:\d{1,5}: |\[(?!(?i:vllm-studio|info|warn|warning|error|debug|trace|fatal|critical)\])"
+    r"(?:\d{1,5} [^\]\s]{1,253}|[A-Za-z0-9][\w.-]{0,252})\] )"
+)
+
+
+def plain(raw: bytes, *, labelled: bool = False) -> list[str]:
+    """Return lines of a log without colours; a carriage return ends a line as a progress bar means it to.
+
+    Args:
+        labelled: Who wrote a line may stand before it, and is taken off.
+    """
+    text = _COLOUR.sub("", raw.replace(b"\0", b"").decode("utf-8", errors="replace")).replace("\r", "\n")
+    lines = [line[:LINE] for line in text.split("\n")]
+    return [_LABEL.sub("", line, count=1) for line in lines] if labelled else lines
 
 
 def not_blank(lines: Sequence[str]) -> list[str]:
@@ -47,10 +59,16 @@ def not_blank(lines: Sequence[str]) -> list[str]:
 
 
 class LogWatch:
-    """Follows one attempt of an engine through its log."""
+    """Follows one attempt of an engine through its log.
 
-    def __init__(self, path: Path, stages: Sequence[Stage], failures: Sequence[Failure]) -> None:
-        self._path = path
+    Args:
+        labelled: See `plain`.
+    """
+
+    def __init__(
+        self, path: Path, stages: Sequence[Stage], failures: Sequence[Failure], *, labelled: bool = False
+    ) -> None:
+        self._path, self._labelled = path, labelled
         self._stages = [(re.compile(stage.pattern), stage.name) for stage in stages]
         self.failures = failures
         self._fatal = [row for row in failures if row.fatal]
@@ -98,7 +116,7 @@ class LogWatch:
             self._offset = stream.tell()
             cut = max(raw.rfind(b"\n"), raw.rfind(b"\r")) + 1
             self._rest = raw[cut:][-LINE:]
-            for line in not_blank(plain(raw[:cut]))[-LINES:]:
+            for line in not_blank(plain(raw[:cut], labelled=self._labelled))[-LINES:]:
                 self._note(line)
         return (self.stage, self.progress) != before
 
@@ -125,7 +143,7 @@ class LogWatch:
             if size - begin > HEAD:
                 stream.seek(max(begin + HEAD, size - CHUNK))
                 raw += b"\n" + stream.read(CHUNK)
-            return not_blank(plain(raw))
+            return not_blank(plain(raw, labelled=self._labelled))
         return []
 
 

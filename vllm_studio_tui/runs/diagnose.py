@@ -25,6 +25,8 @@ _WRAPPERS = (
     re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,80} [^\s\[]{1,80}\[\d+\]: "),
     re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S{0,20} (?:std(?:out|err) [FP] )?"),
     re.compile(r"^\[pod/\S{1,200}\] "),
+    re.compile(r"^\d{1,5}: "),  # srun --label
+    re.compile(r"^\[\d{1,5} [^\]\s]{1,253}\] "),  # ranks on several hosts
 )
 _STOPPED = re.compile(r"ended by SIG(?:TERM|INT)|cleaning up before exit|Received SIG(?:TERM|INT)")
 _ATTEMPT = "[vllm-studio] attempt "
@@ -92,7 +94,7 @@ def diagnose_lines(numbered: Sequence[tuple[int, str]], failures: Sequence[Failu
 
 
 def _unwrapped(lines: list[str]) -> list[str]:
-    """Return lines without the prefixes of docker compose, journald or kubernetes."""
+    """Return lines without the prefixes of docker compose, journald, kubernetes, srun or our own ranks."""
     begin = [line for line in lines[:400] if line.strip()]
     for wrapper in _WRAPPERS:
         if begin and sum(1 for line in begin if wrapper.match(line)) > 0.8 * len(begin):
