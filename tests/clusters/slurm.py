@@ -168,6 +168,11 @@ class Slurm:
         self.start("slurmctld", "-D", log=self.root / "slurmctld.out")
         wait_for(lambda: self.run("scontrol", "ping", ok=False).returncode == 0, "the controller answers")
 
+    def wait_until_saved(self, name: str) -> None:
+        """Wait until the controller has written down a job of this name: one that is killed before has lost it."""
+        kept = self.root / "state" / "job_state"
+        wait_for(lambda: kept.exists() and name.encode() in kept.read_bytes(), f"{name} is saved")
+
     def kill_controller(self) -> None:
         """Kill the controller, which then does not answer: connections are refused."""
         self.kill(int((self.root / "slurmctld.pid").read_text()))

@@ -222,6 +222,7 @@ def test_a_job_goes_on_and_is_found_again_when_keeper_or_follower_are_killed(
 def test_a_controller_that_is_away_is_told_and_ends_nothing(studio: Studio, cluster: Slurm) -> None:
     recipe = studio.recipe()
     run = studio.ready(recipe)
+    cluster.wait_until_saved(run["run_id"])
     cluster.kill_controller()
     try:
         wait_for(lambda: "SLURM does not answer" in str(studio.now()["trouble"]), "what is wrong is said")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 from dataclasses import replace
@@ -17,7 +18,8 @@ from vllm_studio_tui.followers.slurm_words import refusal, why_waiting
 from vllm_studio_tui.followers.system import Job, Look, SystemTrouble
 
 JOBS = Path(__file__).parents[1] / "fixtures" / "slurm" / "jobs-22.05.txt"
-LINES = JOBS.read_text().splitlines()
+#: They were of several jobs; the tests' own has the name of its run.
+LINES = re.sub(r"JobName=\S+", "JobName=coder-1", JOBS.read_text()).splitlines()
 RUNNING = next(line for line in LINES if "JobState=RUNNING" in line)
 HOSTS = "n1\nn2\n"
 FAILED = "sbatch: error: Batch job submission failed"
@@ -365,6 +367,18 @@ def test_a_stop_without_a_handle_ends_what_arrived_all_the_same(tmp_path: Path, 
     commands.say("scontrol", RUNNING)
     assert lost.stop(force=False) is False
     assert commands.calls("scancel") == ["78"]
+
+
+def test_another_job_that_was_given_the_number_is_not_taken_for_it_and_not_stopped(
+    commands: Commands, system: Slurm
+) -> None:
+    """As of a controller that lost what it knew: seen with 22.05, killed a second after a submission."""
+    other = RUNNING.replace("JobName=coder-1", "JobName=another")
+    assert other != RUNNING
+    found = look(commands, system, other)
+    assert (found.phase, found.cause and found.cause.reason) == (Phase.ENDED, "slurm_forgotten")
+    assert system.stop(force=True)
+    assert commands.calls("scancel") == []
 
 
 def test_values_with_blanks_do_not_pass_for_others() -> None:

@@ -29,8 +29,8 @@ SCRIPT = "job.sbatch"
 _FIELD = re.compile(r"(?:^| )([A-Z][A-Za-z:/*]*)=")
 _HANDLE = re.compile(r"slurm:([0-9]+)(?:@([A-Za-z0-9_.-]+))?")
 _UNKNOWN_JOB = re.compile(r"invalid job id", re.IGNORECASE)
-_NAMES = {"JobId", "JobState", "Reason", "ExitCode", "TimeLimit", "StartTime", "NodeList", "SchedNodeList", "Comment",
-          "StdOut", "BatchHost", "Restarts", "RunTime"}  # fmt: skip
+_NAMES = {"JobId", "JobName", "JobState", "Reason", "ExitCode", "TimeLimit", "StartTime", "NodeList", "SchedNodeList",
+          "Comment", "StdOut", "BatchHost", "Restarts", "RunTime"}  # fmt: skip
 
 
 class Slurm(System):
@@ -99,7 +99,8 @@ class Slurm(System):
         facts = read_facts(told)
         if "JobState" not in facts:
             raise SystemTrouble(Cause("slurm_answer", "SLURM's answer about the job is not understood"), passing=True)
-        return facts
+        # A controller that lost its state gives numbers a second time: the other job is not touched.
+        return facts if facts.get("JobName", self.job.run_id) == self.job.run_id else None
 
     def _waiting(self, state: str, facts: Mapping[str, str]) -> Look:
         reason = facts.get("Reason", "")
