@@ -290,7 +290,7 @@ def test_where_the_machine_that_launched_is_gone_for_good_every_rank_ends(here: 
     here.kill_follower(run)
     here.end()
     until(lambda: not pair["a"].engines() and not pair["b"].engines(), "they end by themselves", LEASE * 3)
-    assert "unit_lost" in {reasons(pair["a"])[-1], reasons(pair["b"])[-1]}
+    until(lambda: "unit_lost" in {reasons(pair["a"])[-1], reasons(pair["b"])[-1]}, "their keepers say why")
 
 
 def test_a_unit_is_stopped_by_force_at_once(here: Here, pair: Hosts) -> None:
